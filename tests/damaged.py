@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +24,12 @@ class Payload:
 
     def __reduce__(self):
         return print, ("CODE IN A FILE WAS RUN",)
+
+
+def resident(name):
+    """Resident bytes of this process by the kernel's name: VmRSS, or VmHWM for the peak since it was cleared."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
 
 
 def damage_bytes(data, rng, other):

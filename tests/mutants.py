@@ -27,7 +27,7 @@ def of(folder: str, *names: str) -> str:
 
 CLAIMS = of("analysis", "claims", "null_designs", "outcomes", "recommendation")
 LORA = "unit/lora contract/test_variants.py parity/test_peft.py"
-SPLITS = of("data", "splits", "ordered_splits", "held_out_rows", "rare_classes")
+SPLITS = of("data", "splits", "ordered_splits", "held_out_rows")
 STATE = of("training", "state_file", "last_state", "clock", "loop")
 FILES = "unit/files unit/lora/test_package.py unit/lora/test_adapter_set.py"
 PIPELINE = of("api", "pipeline", "pipeline_files", "pipeline_adapters")
@@ -35,7 +35,7 @@ TESTS = {
     **dict.fromkeys(
         [f"analysis/{name}" for name in ["claims", "jackknife", "row_groups", "scores_without", "comparison"]], CLAIMS
     ),
-    "analysis/recommendation": f"{CLAIMS} {of('analysis', 'against_references', 'any_sweep')}",
+    "analysis/recommendation": f"{CLAIMS} {of('analysis', 'any_sweep')}",
     **dict.fromkeys((f"lora/{path.stem}" for path in (ROOT / "tabtune_core" / "lora").glob("[a-z]*.py")), LORA),
     **dict.fromkeys(
         (

@@ -32,15 +32,10 @@ def scores(rng, metrics):
 def result_of(rng, metrics):
     of_part = {name: scores(rng, metrics) for name in ("validation", "test", "zero_shot_validation", "zero_shot_test")}
     absent = [name for name in ("peak_memory_bytes", "growth_memory_bytes", "adapter_bytes") if rng.random() < 0.3]
-    return dataclasses.replace(
-        BASE,
-        best_step=int(rng.integers(0, 3)),
-        train_seconds=float(rng.choice([1.0, math.nan])),
-        rows_sha256=str(rng.integers(0, 2)) if rng.random() < 0.5 else None,
-        context_rows=int(rng.integers(10, 12)) if rng.random() < 0.5 else None,
-        **of_part,
-        **dict.fromkeys(absent),
-    )
+    drawn = {"best_step": int(rng.integers(0, 3)), "train_seconds": float(rng.choice([1.0, math.nan]))}
+    drawn["rows_sha256"] = str(rng.integers(0, 2)) if rng.random() < 0.5 else None
+    drawn["context_rows"] = int(rng.integers(10, 12)) if rng.random() < 0.5 else None
+    return dataclasses.replace(BASE, **drawn, **of_part, **dict.fromkeys(absent))
 
 
 def random_sweep(store, rng, task, *, whole=0.0):

@@ -60,26 +60,14 @@ def made_up_layer(path: str, lora: LoraSettings, out: int = 256, width: int = 12
 def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:
     dataset = get_dataset(home, settings.dataset)
     kinds = {column.name: column.kind for column in dataset.columns}
-    return {
-        "format": 1,
-        "layers": [made_up_layer("icl_predictor.decoder.0", settings.lora)],
-        "biases": [],
-        "opens_with_peft": False,
-        "settings": settings.to_dict(),
-        "kinds": kinds,
-        "base": {
-            **{"model": settings.model, "file": "made-up.ckpt", "repository": None, "revision": None},
-            **{"sha256": "0" * 64, "licence": {"name": None, "commercial": None}},
-        },
-        "classes": ["benign", "malignant"] if settings.task == "classification" else [],
-        "best_step": STEPS,
-        "versions": {},
-        "table": {"name": dataset.name, "rows": dataset.rows, "id": dataset.id},
-        "reading": dataset.reading.to_json(),
-        "features": [name for name in kinds if name != settings.target],
-        "context": {"rows": [0, 1, 2], "sha256": "0" * 64},
-        "scores": {},
-    }
+    base = {"model": settings.model, "file": "made-up.ckpt", "repository": None, "revision": None}
+    base |= {"sha256": "0" * 64, "licence": {"name": None, "commercial": None}}
+    facts = {"format": 1, "base": base, "layers": [made_up_layer("icl_predictor.decoder.0", settings.lora)]}
+    facts |= {"biases": [], "opens_with_peft": False, "settings": settings.to_dict(), "kinds": kinds}
+    facts |= {"classes": ["benign", "malignant"] if settings.task == "classification" else [], "best_step": STEPS}
+    facts |= {"table": {"name": dataset.name, "rows": dataset.rows, "id": dataset.id}, "versions": {}, "scores": {}}
+    facts |= {"reading": dataset.reading.to_json(), "context": {"rows": [0, 1, 2], "sha256": "0" * 64}}
+    return facts | {"features": [name for name in kinds if name != settings.target]}
 
 
 class FakeRun:

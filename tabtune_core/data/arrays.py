@@ -159,12 +159,9 @@ def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
     if weights is None:
         return None
     try:
-        if np.asarray(weights).dtype.kind in "cMmUS":
-            raise TypeError(f"it holds values of the type {np.asarray(weights).dtype}")
-        weight_N: NDArray[np.float64] = np.ma.filled(np.ma.asarray(weights).astype(np.float64), np.nan)
-    except (TypeError, ValueError, OverflowError) as error:
+        weight_N = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
         raise LabelError(f"sample_weight must be numbers, one per row ({error}).") from error
-    weight_N = np.full(rows, weight_N) if weight_N.ndim == 0 else weight_N
     if weight_N.shape != (rows,):
         raise LabelError(f"sample_weight has the shape {weight_N.shape}; X has {rows} rows, so it must be ({rows},).")
     wrong = weight_N[~(np.isfinite(weight_N) & (weight_N >= 0))]

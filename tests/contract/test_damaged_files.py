@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from damaged import damage
+from damaged import damage, resident
 from made_run import write_small_package
 from pipelines import FAST, disturb
 from tiny import tiny_checkpoint
@@ -68,12 +68,6 @@ def intact(tmp_path_factory):
     settings = SweepSettings(run=RunSettings(dataset="d", target="y"))
     (folder / "sweep.toml").write_text(settings.to_toml())
     return folder
-
-
-def resident(name):
-    """Resident bytes by the kernel's name: VmRSS, or VmHWM for the peak since it was cleared."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) * 1024
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -6,14 +6,8 @@ import pytest
 
 from tabtune_core.analysis.pareto import best_of, costs_differ, front, within_limits
 
-BOARD = pd.DataFrame(
-    {
-        "score": [0.9, 0.8, 0.9, 0.7],
-        "memory": [3.0, 2.0, 3.0, None],
-        "seconds": [1.0, 5.0, 2.0, 0.1],
-        "trainable_parameters": [9, 8, 7, 1],
-    }
-)
+COSTS = {"memory": [3.0, 2.0, 3.0, None], "seconds": [1.0, 5.0, 2.0, 0.1], "trainable_parameters": [9, 8, 7, 1]}
+BOARD = pd.DataFrame({"score": [0.9, 0.8, 0.9, 0.7], **COSTS})
 
 
 def test_a_run_is_on_the_front_unless_another_dominates_it():

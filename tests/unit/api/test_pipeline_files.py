@@ -19,15 +19,8 @@ from tabtune_core.errors import AdapterError, CheckpointError, PipelineError
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 
-VARIANT = {
-    "peft_config": {
-        "bias": "all",
-        "use_rslora": True,
-        "use_dora": True,
-        "rank_pattern": {"decoder": 3},
-        "alpha_pattern": {"attn": 5},
-    }
-}
+VARIANT = {"bias": "all", "use_rslora": True, "use_dora": True}
+VARIANT = {"peft_config": {**VARIANT, "rank_pattern": {"decoder": 3}, "alpha_pattern": {"attn": 5}}}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +83,9 @@ def good(fitted, tmp_path_factory):
     path = tmp_path_factory.mktemp("good") / "good.zip"
     fitted.save(path)
     return path
+
+
+PARAMS = {"model_name": "tabicl-mini", "task": "classification", "tuning_strategy": "peft"}
 
 
 def facts_of(file):
@@ -175,17 +171,7 @@ def test_a_path_of_weights_in_a_pipeline_file_reveals_no_other_file(good, tmp_pa
         ({"history": [["RunFinished", "{}"]]}, "is not a saved pipeline"),
         ({"active_adapter": "other"}, "is not among its adapters"),
         ({"adapters": {"default": {"rank": 10**9}}}, None),
-        (
-            {
-                "params": {
-                    "model_name": "tabicl-mini",
-                    "task": "classification",
-                    "tuning_strategy": "peft",
-                    "tuning_params": {"views": 10**9},
-                }
-            },
-            "at most 64",
-        ),
+        ({"params": {**PARAMS, "tuning_params": {"views": 10**9}}}, "at most 64"),
     ],
 )
 def test_the_contents_of_a_file_are_checked_before_use(good, tmp_path, change, message):

@@ -16,9 +16,8 @@ REFUSED = {
     "a section of text": ('run = "text"', "'run' is 'text'; it must be a section of settings"),
     "a number of 5,000 digits": ("seeds = [" + "9" * 5000 + "]", "cannot be read as TOML: Exceeds the limit"),
     "nested lists": ("ranks = " + "[" * 5000, "nested too deep"),
-    "invalid TOML": ("ranks = = 1", "line 1"),
+    "invalid TOML": ("ranks = = 1", "cannot be read as TOML: .*line 1"),
     "not text": (b"\xff\xfe\x00", "not text in UTF-8"),
-    "an empty file": ("", "it is empty"),
 }
 
 
@@ -31,13 +30,6 @@ def test_settings_that_cannot_be_read_are_refused_in_one_line(tmp_path, what):
         read_settings_file(path, SweepSettings)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 1000
-
-
-def test_a_folder_and_a_missing_file_get_different_messages(tmp_path):
-    with pytest.raises(SettingError, match="is a folder"):
-        read_settings_file(tmp_path, RunSettings)
-    with pytest.raises(SettingError, match="there is no file"):
-        read_settings_file(tmp_path / "x.toml", RunSettings)
 
 
 def test_a_flag_overrides_the_setting_that_replaces_it_in_the_file():

@@ -24,14 +24,7 @@ def table(task: str) -> tuple[pd.DataFrame, dict[str, str]]:
             "y": label,
         }
     )
-    return frame, {
-        "noise": "number",
-        "good": "number",
-        "rescaled": "number",
-        "paid on": "date",
-        "note": "text",
-        "y": "number",
-    }
+    return frame, {**dict.fromkeys(frame, "number"), "paid on": "date", "note": "text"}
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
@@ -58,13 +51,8 @@ def test_independent_measurements_are_not_suspected():
 def test_a_copy_of_the_label_with_errors_is_named_unless_the_majority_explains_it(slips, named, rare):
     rng = np.random.default_rng(2)
     label = rng.random(2_000) < rare
-    frame = pd.DataFrame(
-        {
-            "again": label ^ (rng.random(2_000) < slips),
-            "majority": rng.random(2_000) < 0.01,
-            "y": np.where(label, "b", "a"),
-        }
-    )
+    again, majority = label ^ (rng.random(2_000) < slips), rng.random(2_000) < 0.01
+    frame = pd.DataFrame({"again": again, "majority": majority, "y": np.where(label, "b", "a")})
     found = may_leak(frame, {"again": "boolean", "majority": "boolean", "y": "category"}, "y", "classification")
     assert {finding.column for finding in found} == ({"again"} if named else set())
 

@@ -16,14 +16,8 @@ from tabtune_core.data.task import kinds_of, plan_split, prepare
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.settings import RunSettings
 
-SIZES = {
-    "test_seed": 0,
-    "validation_share": 0.2,
-    "test_share": 0.2,
-    "context_rows": 5000,
-    "validation_rows": 5000,
-    "test_rows": 5000,
-}
+SIZES = {"test_seed": 0, "validation_share": 0.2, "test_share": 0.2}
+SIZES |= {"context_rows": 5000, "validation_rows": 5000, "test_rows": 5000}
 
 
 def table(rows=600, seed=0):

@@ -122,14 +122,8 @@ def test_a_table_of_openml_brings_its_target(openml, tmp_path):
 
 def test_a_token_is_sent_only_to_its_own_host(server, hub, tmp_path):
     other = server.address.replace("127.0.0.1", "localhost")
-    web.download(
-        f"{server.address}/to-other?{other}/c.parquet",
-        tmp_path / "c",
-        limit_bytes=LIMIT,
-        tell=sources.untold,
-        guarded=False,
-        token="mine",
-    )
+    how = {"limit_bytes": LIMIT, "tell": sources.untold, "guarded": False, "token": "mine"}
+    web.download(f"{server.address}/to-other?{other}/c.parquet", tmp_path / "c", **how)
     assert server.asked[-2:] == [("/to-other", "Bearer mine"), ("/c.parquet", None)]
 
 
@@ -162,15 +156,8 @@ def test_an_unavailable_source_is_refused_in_a_sentence(server, tmp_path):
 @pytest.mark.parametrize(
     "host",
     [
-        "127.0.0.1",
-        "localhost",
-        "[::1]",
-        "10.1.2.3",
-        "169.254.169.254",
-        "[::ffff:127.0.0.1]",
-        "0.0.0.0",
-        "2130706433",
-        "[64:ff9b::7f00:1]",
+        *("127.0.0.1", "localhost", "[::1]", "10.1.2.3", "169.254.169.254", "[::ffff:127.0.0.1]"),
+        *("0.0.0.0", "2130706433", "[64:ff9b::7f00:1]"),
     ],
 )
 def test_a_page_reaches_no_private_address(host, tmp_path):
@@ -185,12 +172,8 @@ def test_a_page_is_not_led_to_a_private_address_by_a_redirect(server, tmp_path, 
     monkeypatch.setattr(web, "_is_public", lambda address: looked_up.append(address) or len(looked_up) == 1)
     before = len(server.asked)
     with pytest.raises(TableError, match="localhost is an address of a private network"):
-        sources.fetch(
-            f"{server.address}/to?{server.address.replace('127.0.0.1', 'localhost')}/a.parquet",
-            tmp_path,
-            limit_bytes=LIMIT,
-            guarded=True,
-        )
+        other = server.address.replace("127.0.0.1", "localhost")
+        sources.fetch(f"{server.address}/to?{other}/a.parquet", tmp_path, limit_bytes=LIMIT, guarded=True)
     assert [path for path, _ in server.asked[before:]] == ["/to"]
 
 

@@ -39,30 +39,16 @@ def test_a_choice_that_does_not_fit_the_file_is_refused(choices, said):
 
 def test_unusual_columns_are_reported():
     rows = 40
-    frame = pd.DataFrame(
-        {
-            "key": [f"K{row:03}" for row in range(rows)],
-            "number": range(1, rows + 1),
-            "same": 1,
-            "ticked": ["seen", None] * 20,
-            "counted": [1, None] * 20,
-            "half": [1.5, 2.5, np.nan, np.nan, np.nan] * 8,
-            "copy": [1.5, 2.5, np.nan, np.nan, np.nan] * 8,
-            "measure": np.random.default_rng(0).normal(size=rows),
-            "Year": range(1980, 1980 + rows),
-        }
-    )
+    half = [1.5, 2.5, np.nan, np.nan, np.nan] * 8
+    odd = {"key": [f"K{row:03}" for row in range(rows)], "number": range(1, rows + 1), "same": 1}
+    odd |= {"ticked": ["seen", None] * 20, "counted": [1, None] * 20, "half": half, "copy": half}
+    usual = {"measure": np.random.default_rng(0).normal(size=rows), "Year": range(1980, 1980 + rows)}
+    frame = pd.DataFrame({**odd, **usual})
     table = read_table(frame.to_csv(index=False).encode())
-    assert {(finding.column, finding.code) for finding in table.findings} == {
-        ("key", "id-like"),
-        ("number", "id-like"),
-        ("same", "constant"),
-        ("ticked", "one-value"),
-        ("counted", "one-value"),
-        ("half", "many-missing"),
-        ("copy", "many-missing"),
-        ("copy", "duplicate-columns"),
-    }
+    expected = {("key", "id-like"), ("number", "id-like"), ("same", "constant"), ("ticked", "one-value")}
+    expected |= {("counted", "one-value"), ("half", "many-missing"), ("copy", "many-missing")}
+    found = {(finding.column, finding.code) for finding in table.findings}
+    assert found == expected | {("copy", "duplicate-columns")}
 
 
 def test_an_ignored_column_is_kept_and_not_reported_again():

@@ -118,21 +118,6 @@ def test_a_missing_mark_of_the_table_is_missing_in_json_csv_and_python(tmp_path)
         assert np.abs(np.subtract(expected["probabilities"][0], p_NK)).max(axis=1).min() > 1e-3
 
 
-def test_commas_between_thousands_are_read_alike_in_json_csv_and_python(tmp_path):
-    store, money = RunStore(tmp_path / "home"), ["size,income,verdict"]
-    money += [f'{i % 7},"{1000 + 937 * i:,}",{"keep" if i > 40 else "drop"}' for i in range(90)]
-    data = "\n".join(money).encode()
-    (tmp_path / "data.csv").write_bytes(data)
-    shutil.copy(store.run_dir(made_run(store, data=data, target="verdict")) / "adapter.zip", tmp_path / "money.zip")
-    plain, written = {"size": 1, "income": 41_234}, {"size": 1, "income": "41,234"}
-    with TestClient(application(opened(tmp_path, "money"), HERE, LIMITS)) as client:
-        expected = ask(client, [plain]).json()
-        assert expected["probabilities"] != ask(client, [{**plain, "income": None}]).json()["probabilities"]
-        assert ask(client, [written]).json() == expected == ask(client, [written], kind="text/csv").json()
-        assert ask(client, [{**written, "income": "4,12,34"}]).status_code == 422
-    np.testing.assert_allclose(alone(tmp_path, "money", [written])[0], expected["probabilities"], atol=2e-5)
-
-
 def test_concurrent_requests_are_never_mixed(client):
     lots = [
         [{**ROW, "size": float(size), "colour": colour}] * rows

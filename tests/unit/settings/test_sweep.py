@@ -36,8 +36,6 @@ REFUSED = [
     ("lora", "rank", 2.5, "is 2.5"),
     ("lora", "rank", True, "is True"),
     ("lora", "alpha", 0, "is 0; it must be above 0. With 0 the adapter would do nothing"),
-    ("lora", "alpha", math.inf, "is inf"),
-    ("lora", "alpha", 10**400, "it must be above 0"),
     ("lora", "dropout", 1, "is 1; it must be at least 0 and below 1"),
     ("lora", "bias", "some", "is 'some'; it must be one of none, all, lora_only"),
     ("lora", "use_dora", 1, "is 1; it must be true or false"),
@@ -45,20 +43,14 @@ REFUSED = [
     ("lora", "rank_pattern", 4, "is 4; it must give a number to each name, for example {'decoder': 4}"),
     ("lora", "alpha_pattern", {"": 2}, "is {'': 2}; it must give a number to each name"),
     ("lora", "targets", "row_interactor", "is 'row_interactor'; it must be a list"),
-    ("lora", "targets", [3], "is [3]; it must be a list of texts"),
-    ("train", "learning_rate", 0, "is 0; it must be above 0"),
     ("train", "learning_rate", math.nan, "is nan"),
     ("train", "learning_rate", 10**400, "it must be above 0 and at most 1"),
     ("train", "epochs", 0, "is 0; it must be a whole number of at least 1. For no training at all"),
     ("train", "time_limit", "60", "is '60'; it must be above 0. It is in seconds; leave it out for no limit."),
     ("train", "betas", (0.9,), "has 1 value"),
-    ("train", "betas", 0.9, "is 0.9; it must be a list"),
-    ("train", "schedule", None, "is None; it must be one of cosine, linear, constant"),
-    ("train", "patience", -1, "is -1; it must be a whole number of at least 0. 0 never stops early"),
     ("train", "selection_metric", "acc", "is 'acc'; known are log_loss, accuracy"),
     ("", "strategy", "lora", "is 'lora'; it must be one of inference, base-ft, peft"),
     ("", "device", None, "is None; it must be text"),
-    ("", "test_share", 0.9, "is 0.9"),
     ("", "split_by", "time", "is 'time', which needs a column: name it as split_column"),
     ("", "split_column", "day", "is 'day', which changes nothing with split_by 'random'"),
     ("", "seed", 2**32, "is 4294967296; it must be below 4294967296"),
@@ -169,8 +161,6 @@ def test_text_that_cannot_be_read_says_how_to_write_it():
     assert read_pattern([" decoder = 4", "a.b=2"], int) == {"decoder": 4, "a.b": 2}
     with pytest.raises(SettingError, match="'decoder=2.5' is not a layer with its number; write for example decoder=4"):
         read_pattern(["decoder=2.5"], int)
-    with pytest.raises(SettingError, match="The settings cannot be read as TOML: .*line 1"):
-        SweepSettings.from_toml("ranks = = 1")
     with pytest.raises(SettingError, match="ranks has 100,000 values; at most 1,000"):
         SweepSettings(run=RunSettings(dataset="d", target="y"), ranks=(0,) * 100_000)
 
@@ -191,16 +181,9 @@ def test_a_label_names_the_unusual_settings_that_matter_to_the_strategy(strategy
 
 
 def test_a_grid_has_a_run_for_every_point_and_the_baselines_once_per_seed():
-    sweep = SweepSettings(
-        run=RunSettings(**RUN),
-        ranks=(2, 4),
-        alphas=(4, 8),
-        dropouts=(0, 0.1),
-        target_sets=((), ("decoder",)),
-        learning_rates=(1e-4, 2e-4),
-        full_learning_rates=(1e-5, 2e-5),
-        seeds=(0, 1),
-    )
+    axes = {"ranks": (2, 4), "alphas": (4, 8), "dropouts": (0, 0.1), "target_sets": ((), ("decoder",))}
+    axes |= {"learning_rates": (1e-4, 2e-4), "full_learning_rates": (1e-5, 2e-5), "seeds": (0, 1)}
+    sweep = SweepSettings(run=RunSettings(**RUN), **axes)
     runs = sweep.expand()
     assert len(runs) == sweep.size == 2 * (2**5 + 1 + 2 + 3)
     points = {
@@ -284,18 +267,8 @@ def test_toml_states_each_setting_once():
     )
     names = [line.split(" = ")[0] for line in sweep.to_toml().splitlines() if " = " in line]
     assert {"ranks", "steps", "warmup_steps", "alphas", "dropouts", "learning_rates", "seeds"} <= set(names)
-    assert not {
-        "rank",
-        "epochs",
-        "warmup_ratio",
-        "alpha",
-        "dropout",
-        "learning_rate",
-        "seed",
-        "strategy",
-        "betas",
-        "eps",
-    } & set(names)
+    assert not {"rank", "epochs", "warmup_ratio", "alpha", "dropout", "learning_rate", "seed"} & set(names)
+    assert not {"strategy", "betas", "eps"} & set(names)
     again = SweepSettings.from_toml(sweep.to_toml())
     assert [_without_replaced(one) for one in again.expand()] == [_without_replaced(one) for one in sweep.expand()]
 

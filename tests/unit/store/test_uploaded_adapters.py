@@ -45,29 +45,15 @@ TENSOR = factors()
 
 
 def facts(**changes):
-    whole = {
-        "format": 1,
-        "base": {
-            **{"model": "tabicl-mini", "file": MINI.file, "repository": None, "revision": None},
-            **{"sha256": MINI.sha256, "licence": {"name": "Apache-2.0", "commercial": True}},
-        },
-        "layers": [LAYER],
-        "biases": [],
-        "settings": {
-            "dataset": "a" * 64,
-            "target": "y",
-            "model": "tabicl-mini",
-            "lora": {"rank": 2, "targets": [LAYER["path"]]},
-        },
-        "classes": ["a", "b"],
-        "table": {"name": "their.csv", "rows": 30, "id": "a" * 64},
-        "reading": ReadingChoices().to_json(),
-        "kinds": {"x": "number", "y": "category"},
-        "features": ["x"],
-        "context": {"rows": [0, 1], "sha256": "0" * 64},
-        **{"opens_with_peft": True, "scores": {}, "best_step": 1, "versions": {}},
-    }
-    return {**whole, **changes}
+    base = {"model": "tabicl-mini", "file": MINI.file, "repository": None, "revision": None}
+    base |= {"sha256": MINI.sha256, "licence": {"name": "Apache-2.0", "commercial": True}}
+    lora = {"rank": 2, "targets": [LAYER["path"]]}
+    settings = {"dataset": "a" * 64, "target": "y", "model": "tabicl-mini", "lora": lora}
+    whole = {"format": 1, "base": base, "layers": [LAYER], "biases": [], "settings": settings, "classes": ["a", "b"]}
+    whole |= {"table": {"name": "their.csv", "rows": 30, "id": "a" * 64}, "reading": ReadingChoices().to_json()}
+    whole |= {"kinds": {"x": "number", "y": "category"}, "features": ["x"]}
+    whole |= {"context": {"rows": [0, 1], "sha256": "0" * 64}, "opens_with_peft": True}
+    return {**whole, "scores": {}, "best_step": 1, "versions": {}, **changes}
 
 
 def package(content=None, **more):

@@ -109,13 +109,8 @@ def one_step_in_full(monkeypatch):
 
 
 def run(home, name, targets=("icl_predictor.tf_icl",), train=None, **lora):
-    settings = RunSettings(
-        dataset=add_sample(home, "iris").id,
-        target="species",
-        device="cpu",
-        lora=LoraSettings(targets=targets, **lora),
-        train=train or TrainSettings(steps=4, eval_every=2),
-    )
+    parts = {"lora": LoraSettings(targets=targets, **lora), "train": train or TrainSettings(steps=4, eval_every=2)}
+    settings = RunSettings(dataset=add_sample(home, "iris").id, target="species", device="cpu", **parts)
     events, folder = [], home / name
     folder.mkdir()
     result = run_experiment(settings, home=home, run_dir=folder, emit=events.append, stop_request=lambda: None)

@@ -111,13 +111,8 @@ def test_run_seconds_count_only_steps_and_evaluations(tmp_path, monkeypatch, tim
     plain_step = train_phase.plain_step
     monkeypatch.setattr(train_phase, "plain_step", lambda *given, **named: taking(1, plain_step(*given, **named)))
     monkeypatch.setattr(train_phase, "_evaluate", taking(0.1, train_phase._evaluate))
-    settings = RunSettings(
-        dataset=add_sample(tmp_path, "iris").id,
-        target="species",
-        device="cpu",
-        strategy="base-ft",
-        train=TrainSettings(steps=6, eval_every=2, time_limit=limit),
-    )
+    table, train = add_sample(tmp_path, "iris").id, TrainSettings(steps=6, eval_every=2, time_limit=limit)
+    settings = RunSettings(dataset=table, target="species", device="cpu", strategy="base-ft", train=train)
     (tmp_path / "run").mkdir()
     stop = taking(1000, lambda: None)
 

@@ -93,15 +93,8 @@ class Trained:
 
         states = self.store.run_dir(self.id) / "states"
         with MemoryMeter(self.device, lambda event: None if isinstance(event, MemorySampled) else emit(event)) as meter:
-            environment = Environment(
-                meter=meter,
-                folder=states,
-                emit=emit,
-                shared=self.folder / "shared",
-                last_state=states / "last.pt",
-                rungs=rungs,
-                paused=paused,
-            )
+            where = {"folder": states, "shared": self.folder / "shared", "last_state": states / "last.pt"}
+            environment = Environment(meter=meter, emit=emit, rungs=rungs, paused=paused, **where)
             try:
                 self.fitted = fit(
                     Plan.of(self.settings, features=frame.shape[1], device=self.device),

@@ -36,16 +36,8 @@ def ask(store, runs, rows, *, table=None, base=True, **more):
     folder.mkdir()
     adapters = [{"id": run, "title": f"adapter {place}"} for place, run in enumerate(runs)]
     table = table or store.run(runs[0]).settings.dataset
-    told = predict(
-        store.home,
-        folder,
-        rows=keep_rows(store.home, rows),
-        adapters=adapters,
-        table=table,
-        base=base,
-        device="cpu",
-        **more,
-    )
+    what = {"rows": keep_rows(store.home, rows), "adapters": adapters, "table": table, "base": base, **more}
+    told = predict(store.home, folder, device="cpu", **what)
     return json.loads(json.dumps(told)), pd.read_parquet(folder / PREDICTED), pd.read_csv(folder / CSV)
 
 

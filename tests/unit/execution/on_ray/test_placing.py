@@ -21,14 +21,8 @@ HERE = versions()
 
 def machine(name, cpus=4, gigabytes=16, gpus=0, **other):
     told = HERE | other
-    return Node(
-        name,
-        name,
-        Demand(cpus, gigabytes * 1e9, gpus),
-        ("NVIDIA L4",) * gpus,
-        told,
-        difference(name, HERE, told, EVERY_RUN),
-    )
+    has, problem = Demand(cpus, gigabytes * 1e9, gpus), difference(name, HERE, told, EVERY_RUN)
+    return Node(name, name, has, ("NVIDIA L4",) * gpus, told, problem)
 
 
 class Machines(machines.Machines):

@@ -129,12 +129,8 @@ def test_layers_of_an_untested_version_are_not_replaced(monkeypatch):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return load_model(
-        get_card("tabicl-v2"),
-        "classification",
-        torch.device("cpu"),
-        tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny"),
-    )
+    path = tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny")
+    return load_model(get_card("tabicl-v2"), "classification", torch.device("cpu"), path)
 
 
 def rows(context=40, classes=3):
