@@ -88,6 +88,7 @@ FEWEST_IN_DIGITS = 8
 """Fewest different numbers that must all be dates: fewer may be so by chance."""
 FAR_YEARS, EARLIEST_YEAR = 10, 1500
 """Dates more years ahead, or earlier, may be of another century or calendar, or stand for no end."""
+HALF_A_DAY = 12
 MEANS: dict[Kind, str] = {
     "date": "dates{}. A model gets the day's number, the month and the weekday",
     "datetime": "dates with a time{}. A model gets the day's number, the month, the weekday and the time of day",
@@ -134,6 +135,8 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
         return None
     clocks = [value for value in sample if CLOCK.fullmatch(value)]
     if asked == "time" or (not forced and len(clocks) >= len(sample) * (1 - STRAY_SHARE)):
+        if not forced and name and are_durations(clocks):
+            return None
         _, read, filled = yield from _fitting({"": TIME_OF_DAY}, forced)
         return (yield from _typed(name, clocks, "time", TIME_OF_DAY, read, filled, forced=forced))
     likely = [value for value in sample if LIKELY.fullmatch(value)]
@@ -169,6 +172,14 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
     return replace(typed, findings=(*bad, Finding("warning", "ambiguous-date", message, name)), questions=(question,))
 
 
+def are_durations(clocks: Sequence[str]) -> bool:
+    """Whether times look elapsed: some are of more than 24 hours, or all have seconds and none is past noon."""
+    hours = [int(cell.partition(":")[0]) for cell in clocks if cell[-1].isdigit()]
+    late, full = sum(hour > 24 for hour in hours), all(cell.count(":") == 2 for cell in clocks)
+    usual = len(hours) >= len(clocks) * (1 - STRAY_SHARE)
+    return usual and (late > BAD_SHARE * len(clocks) or (full and max(hours) < HALF_A_DAY))
+
+
 def each_date(name: str, kind: Kind, order: DateOrder | None) -> Asking[Typed]:
     """Types a date column of rows to predict: each cell is read by itself, in the order of the table."""
     styles = (*STYLES, *DIGITS, *ORDERS.get(order, ()))
@@ -196,8 +207,8 @@ def _typed(
         (timed,) = yield Ask((f"count(*) FILTER (({value}) <> date_trunc('day', {value}))",), parts=PARTS)
         kind = "datetime" if timed else "date"
     shown = f" such as {shorten(likely[0])!r}" if likely else ""
-    plain = likely and is_number(likely[0])
-    way_out = " Choose number, under Columns, if they are plain numbers." if plain else " Nothing to do."
+    other = "durations" if kind == "time" else "plain numbers" if likely and is_number(likely[0]) else ""
+    way_out = f" Choose number, under Columns, if they are {other}." if other else " Nothing to do."
     message = f"{name!r} holds {MEANS[kind].format(shown)}.{way_out}"
     return Typed(kind, value, (*bad, *((Finding("info", "date", message, name),) if read else ())))
 

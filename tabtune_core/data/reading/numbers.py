@@ -36,6 +36,8 @@ those that are slips, unless they look like codes."""
 PLAIN = "(CASE WHEN NOT contains(cell, '_') THEN TRY_CAST(cell AS DOUBLE) END)"
 FINITE = f"(CASE WHEN isfinite({PLAIN}) THEN {PLAIN} END)"
 UNREAD = f"(cell IS NOT NULL AND {PLAIN} IS NULL)"
+CLOCK = re.compile(r"\d+:[0-5]\d(:[0-5]\d(\.\d+)?)?")
+"""A duration; without hours it is minutes and seconds."""
 LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids could become one
 CODE = re.compile(r"\s*[A-Za-z]{1,4}[-. ]?\d.*")
 MANY_NUMBERS = 20
@@ -107,8 +109,8 @@ def _formatted(
         doubtful = comma and bool(marked) and pointed == with_comma and all(map(EITHER.search, marked))
     value = all_values(unit, comma=comma)
     odd = f"({value}) IS NOT NULL AND ({value}) IS DISTINCT FROM {FINITE}"
-    other = f"{odd} AND NOT {_fits(unit, comma)}"
-    bare = f"({value}) <> 0 AND NOT contains(cell, {quoted(unit or '')})"
+    other = f"{odd} AND NOT {_fits(unit, comma)} AND NOT contains(cell, ':')"
+    bare = f"({value}) <> 0 AND NOT contains(cell, {quoted(unit or '')}) AND NOT contains(cell, ':')"
     filled, read, shown, without, others, example, commas, points = yield Ask(
         (
             "count(cell)",
@@ -134,6 +136,8 @@ def _formatted(
         doubts.append(f". If the commas separate thousands, say so {NO_COMMA}")
     severity: Severity = "warning" if doubts else "info"
     read_as = f"{shorten(shown['cell'])!r}, read as {in_words(shown['value'], 15)}"
+    if ":" in shown["cell"]:
+        read_as += " seconds. Choose time of day, under Columns, if they are no durations"
     message = f"{name!r} holds numbers such as {read_as}{''.join(doubts)}."
     mark = comma if commas or (comma and points) else None
     findings = (Finding(severity, "number-format", message, name),)
@@ -192,6 +196,8 @@ def unit_of(sample: Sequence[str]) -> str | None:
     >>> unit_of(["344xx", "345xx"]), unit_of(["5K", "7K"]), unit_of(["5 km", "7"])
     (None, None, None)
     """
+    if sum(map(bool, map(CLOCK.fullmatch, sample))) > len(sample) / 2:
+        return "s"
     matches = [match.groups("") for match in map(MARKED.fullmatch, sample) if match]
     marks = Counter(re.sub(r"(?<=[a-z]{2})s$", "", "".join(few)) for few in matches if sum(map(bool, few)) < 2)
     plain = marks.pop("", 0)
@@ -233,11 +239,15 @@ def _number_value(unit: str | None, *, comma: bool) -> str:
 def all_values(unit: str | None, *, comma: bool, known: bool = True) -> str:
     """Returns SQL for the number of a cell; where it has two meanings, ``comma`` says that its comma is decimal.
 
-    A plain "1.234" is 1234 only if that is ``known``.
+    A plain "1.234" is 1234 only if that is ``known``. Durations such as 1:02:03 are seconds.
     """
     point_value, comma_value = (_number_value(unit, comma=decimal) for decimal in (False, True))
     ways = [comma_value, FINITE, point_value] if comma else [FINITE, point_value, comma_value]
     ways = ways if known or not comma else [FINITE, comma_value, point_value]
+    if unit == "s":
+        part = "coalesce(TRY_CAST(nullif(split_part(cell, ':', {}), '') AS DOUBLE), 0)"
+        total = " + ".join(f"{60**place} * {part.format(-1 - place)}" for place in range(3))
+        ways.append(f"CASE WHEN regexp_full_match(cell, {quoted(CLOCK.pattern)}) THEN {total} END")
     return f"coalesce({', '.join(ways)})"
 
 

@@ -44,7 +44,7 @@ class Typed:
     day_first: DateOrder | None = None
     """In which order its dates were read; None for other columns and for dates without that choice."""
     unit: str | None = None
-    """The currency, percent sign or unit beside its numbers."""
+    """The currency, percent sign or unit beside its numbers; "s" for durations."""
     decimal_comma: bool | None = None
     """Whether the comma in its numbers is a decimal comma, not one between thousands; None if there is no comma."""
     pointed: str = ""

@@ -37,6 +37,8 @@ NUMBERS = {
     "a unit with a stroke": (["7,5 l/100km", "8 l/100km"], [7.5, 8], {"number-format"}),
     "singular and plural": (["1 vote", "12 votes"], [1, 12], {"number-format"}),
     "other minus signs and a unit": (["\u22125 °C", "\u20131.5 °C"], [-5, -1.5], {"number-format"}),
+    "minutes and seconds": (["64:12", "3:05", "1:02:03.5"], [3852, 185, 3723.5], {"number-format"}),
+    "hours": (["02:08:51", "3:15:00", "02:59:59.5"], [7731, 11700, 10799.5], {"number-format"}),
     "a sign and a blank": (["- 7.5", "3.25", "+ 1.5"], [-7.5, 3.25, 1.5], {"number-format"}),
 }
 
