@@ -177,6 +177,6 @@ def test_stop_keeps_the_best_state_and_cancel_keeps_nothing(settings, home, unve
         run(settings, home, stop_request=lambda: "cancel")
 
 
-def test_a_gpu_that_is_gone_is_reported_in_the_terms_of_the_setting(settings, home):
-    with pytest.raises(DeviceError, match="'auto' was given 'cuda:7', but torch sees"):
+def test_a_gpu_that_is_gone_is_named(settings, home):
+    with pytest.raises(DeviceError, match="The device 'cuda:7' was requested, but torch sees"):
         run(dataclasses.replace(settings, device="auto"), home, given="cuda:7")

@@ -91,9 +91,13 @@ def find_layout(connection: duckdb.DuckDBPyConnection, path: Path, choices: Read
         message = f"Split at {delimiter!r}, only {even:.0%} of the first lines have the most frequent number of cells"
         raise LayoutError(f"{message}, {width}. Correct the file, or {SET_SEPARATOR}.")
     skip, first = first_record(records[len(titles_above(records)) :], width)
+    marked = names_after_mark(head, skip, delimiter, width) if any(map(NUMBER.fullmatch, first)) else None
+    skip, first = marked or (skip, first)
     header = choices.header
     if header is None:
-        header = has_header(connection, start, "\n".join(head.split("\n")[skip:]), delimiter, first, width)
+        header = bool(marked) or has_header(
+            connection, start, "\n".join(head.split("\n")[skip:]), delimiter, first, width
+        )
     return Layout(delimiter, escape, skip, width, header, header * max(width - len(first), 0))
 
 
@@ -195,6 +199,16 @@ def first_record(records: Records, width: int) -> tuple[int, list[str]]:
         if whole and 2 * filled > min(width - 1, filled_width):
             return before, record
     return records[0]
+
+
+def names_after_mark(head: str, skip: int, delimiter: str, width: int) -> tuple[int, list[str]] | None:
+    """Finds a header that begins with a ``#``, as the last line above the table, and its cells."""
+    above = [(place, line) for place, line in enumerate(head.split("\n")[:skip]) if line.strip()]
+    if above and above[-1][1].startswith("#"):
+        cells = next(csv.reader([above[-1][1]], delimiter=delimiter))
+        if len(cells) == width and not any(map(NUMBER.fullmatch, cells)):
+            return above[-1][0], cells
+    return None
 
 
 def has_header(
