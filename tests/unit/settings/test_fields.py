@@ -1,4 +1,4 @@
-"""Each setting of the table, in every text and form generated from the table."""
+"""Each setting of the table, in every text and form generated from it; the guide's values and warnings."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,16 +13,12 @@ from tabtune_core.cli.main import _parser
 from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import with_usual_rate
 from tabtune_core.settings import AXES, LORA, SETTINGS, LoraSettings, RunSettings, SweepSettings, TrainSettings, rows_of
+from tabtune_core.settings.advice import PRESETS, WHY, advise, proposed
 from tabtune_core.settings.fields import setting
 
 PLAIN = RunSettings(dataset="d", target="y")
-TEXTS = {
-    "device": "cpu",
-    "model": "tabdpt-mini",
-    "checkpoint": "w.ckpt",
-    "selection_metric": "accuracy",
-    "split_column": "day",
-}
+TEXTS = {"device": "cpu", "model": "tabdpt-mini", "checkpoint": "w.ckpt"}
+TEXTS |= {"selection_metric": "accuracy", "split_column": "day"}
 TOGETHER = {"split_by": {"split_column": "day"}, "split_column": {"split_by": "group"}}
 """What some settings require."""
 OF_TABLE = ("dataset", "target", "task", "split_by", "split_column", "split_at_median", "strategy")
@@ -133,3 +129,30 @@ def test_a_misspelt_fact_of_a_setting_is_refused():
 @pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if row.written and row.strategies != LORA])
 def test_the_label_of_a_run_shows_the_value(name):
     assert changed(name).variant == SETTINGS[name].written(another(SETTINGS[name]))
+
+
+LARGE = {"model_parameters": 27_000_000, "adapted_weights": 20_000_000, "adapter_parameters": 400_000}
+
+
+@pytest.mark.parametrize(
+    ("parts", "train", "facts"),
+    [
+        ([], {}, {}),
+        (["20,000,000 parameters"], {}, {"adapter_parameters": 20_000_000}),
+        (["takes only 11 MB"], {}, {"model_parameters": 677_310}),
+        ([], {"ranks": ()}, {"model_parameters": 677_310, "adapted_weights": 0, "adapter_parameters": 0}),
+        (["log-loss"], {"class_weights": "balanced"}, {}),
+        ([], {"class_weights": "balanced", "selection_metric": "balanced_accuracy"}, {}),
+    ],
+)
+def test_a_warning_appears_where_it_applies_with_its_number(parts, train, facts):
+    axes = {name: train[name] for name in ("ranks",) if name in train}
+    run = RunSettings(dataset="d", target="t", train=TrainSettings(**{k: v for k, v in train.items() if k not in axes}))
+    warnings = list(advise(SweepSettings(run=run, **axes), **LARGE | facts))
+    assert len(warnings) == len(parts) and all(part in text for part, text in zip(parts, warnings, strict=True))
+
+
+@pytest.mark.parametrize(("rows", "rank", "dropout"), [(569, 4, 0.1), (10_001, 8, 0.05), (100_001, 16, 0.02)])
+def test_a_table_gets_the_guides_values_for_its_size(rows, rank, dropout):
+    assert PRESETS[proposed(rows)] == LoraSettings(rank=rank, alpha=2 * rank, dropout=dropout)
+    assert WHY[proposed(rows)].startswith(f"{proposed(rows)} data")

@@ -1,11 +1,16 @@
-"""Time and memory of reading grow linearly with the bytes of a file, whatever they are."""
+"""Time and memory of reading grow linearly with the bytes of a file; damaged files are read or refused."""
 
+import gzip
+import io
+import random
 import time
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from damaged import damage_bytes, resident
 
 from tabtune_core.data.table import read_table
 from tabtune_core.errors import TableError
@@ -40,11 +45,6 @@ def cost(data: bytes) -> tuple[float, int]:
     return time.process_time() - began, resident("VmHWM") - before
 
 
-def resident(name: str) -> int:
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) * 1_000
-
-
 @pytest.fixture(scope="module", autouse=True)
 def loaded():
     """Loads the packages first, so that no measurement includes them."""
@@ -69,3 +69,28 @@ def test_the_smallest_files_end_in_a_sentence(first):
     for rest in product([b"", *TOKENS], repeat=2):
         with pytest.raises(TableError, match=r"^(The|A quote) [^\n]*\.$"):
             read_table(first + b"".join(rest), fewest=3)
+
+
+FRAME = pd.DataFrame(
+    {"a": range(30), "b": [f"w{i % 3}" for i in range(30)], "c": [["x", None, '"q"'][i % 3] for i in range(30)]}
+)
+CSV = FRAME.to_csv(index=False).encode()
+DAMAGES = 20
+
+
+def parquet():
+    buffer = io.BytesIO()
+    FRAME.to_parquet(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("data", [CSV, gzip.compress(CSV), parquet()], ids=["csv", "gzip", "parquet"])
+def test_a_damaged_file_is_read_or_refused_with_our_own_error(data):
+    rng, refused = random.Random(0), 0
+    for _ in range(DAMAGES):
+        try:
+            assert len(read_table(damage_bytes(data, rng, data), limit_bytes=10_000_000).columns) > 1
+        except TableError as error:
+            refused += 1
+            assert not any(word in str(error) for word in ("duckdb", "Error:", "pyarrow"))
+    assert refused, "some files must be refused, or nothing is tested"

@@ -1,11 +1,13 @@
-"""Encodings, separators, comments, quotes and packed files: each becomes the intended table, or an error that says what
-to do.
-"""
+"""Any usual layout of lines, quotes, names and packed files becomes the intended table, or an error that says what to do."""
 
+import csv
 import gzip
+import io
 
 import pandas as pd
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as some
 from read_tables import EXPECTED, PLAIN, codes, parquet, said, zipped
 
 from tabtune_core.data.findings import ReadAs
@@ -167,3 +169,71 @@ def test_a_file_that_is_not_a_table_is_refused_with_the_reason(source, message):
     with pytest.raises(TableError, match=message) as caught:
         read_table(source)
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+ROWS = [f"k{row % 3},{row}.5,{row * 7 % 10}" for row in range(24)]
+NAMES = ["who", "size", "days"]
+
+
+def lines(*above: str, mark: str = ",", end: str = "\n", names: str = "who,size,days") -> bytes:
+    return end.join([*above, *[names] * (names != ""), *ROWS]).replace(",", mark).encode()
+
+
+@pytest.mark.parametrize(
+    ("above", "mark", "end"),
+    [
+        ('"Report{}July 2017",,', ",", "\n"),
+        (',,{}"Report{}by us{}July",,', ";", "\r\n"),
+        ('{}{}"Report, {}July 2017"', "\t", "\n"),
+        ('5" pipes, 2017{}', ",", "\r\n"),
+    ],
+)
+def test_a_title_in_quotes_may_hold_line_breaks(above, mark, end):
+    table = read_table(lines(above.replace("{}", end), mark=mark, end=end))
+    assert ([*table.frame], len(table.frame), table.frame["size"].sum()) == (NAMES, 24, sum(range(24)) + 12)
+    assert said(table, "left-out")
+
+
+@pytest.mark.parametrize("rows", [3, 10])
+def test_a_repeated_header_below_a_blank_line_hides_no_row(rows):
+    above = [",".join(NAMES), *(f"k,{row},2" for row in range(rows)), ""]
+    assert len(read_table(lines(*above)).frame) >= 24 + rows
+
+
+@pytest.mark.parametrize(
+    ("names", "first"), [("a,b,,", "1,2,x,y"), ("a,,c,", ",2,x,y"), ("a,b,,", "1,2,x,"), ("a,,c,", "1,2,x,")]
+)
+def test_a_first_row_below_empty_names_is_not_taken_for_names(names, first):
+    table = read_table("\n".join([names, first, *(f"{row},{row % 7},{'pq'[row % 2]},r" for row in range(30))]).encode())
+    assert not said(table, "header-lines")
+
+
+HEADER = ["first name", "second name", "third name"]
+SEPARATORS = [",", ";", "\t", "|"]
+LETTERS = some.text(some.sampled_from([*'abcÄéß ".', "\n"]), max_size=8)
+
+
+def line_of(cells, separator, quoting):
+    out = io.StringIO()
+    csv.writer(out, delimiter=separator, quoting=quoting, lineterminator="\n").writerow(cells)
+    return out.getvalue()[:-1]
+
+
+@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    rows=some.lists(
+        some.tuples(LETTERS.map("k{}k".format), some.integers(-1_000_000, 1_000_000), LETTERS.map("k{}k".format)),
+        min_size=4,
+        max_size=25,
+    ),
+    separator=some.sampled_from(SEPARATORS),
+    quoting=some.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+    line_end=some.sampled_from(["\n", "\r\n", "\r"]),
+    encoding=some.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    above=some.sampled_from(["", "\n", "Export of May\n\n"]),
+)
+def test_the_layout_is_detected(rows, separator, quoting, line_end, encoding, above):
+    text = above + "\n".join(line_of(cells, separator, quoting) for cells in [HEADER, *rows])
+    frame = read_table(text.replace("\n", line_end).encode(encoding)).frame
+    assert frame.columns.tolist() == HEADER
+    assert frame.to_numpy(dtype=object).tolist() == [list(cells) for cells in rows]
