@@ -24,7 +24,7 @@ from torch import nn
 from tqdm import tqdm
 
 from tabtune_core.api.pipeline_adapters import BASE, WithAdapters, plain_copy
-from tabtune_core.api.pipeline_file import PipelineContent, PipelineFacts, read_pipeline, write_pipeline
+from tabtune_core.api.pipeline_file import Merged, PipelineContent, PipelineFacts, read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import changed_params, read_params, write_params
 from tabtune_core.data.arrays import (
     Labels,
@@ -37,8 +37,9 @@ from tabtune_core.data.arrays import (
     show_all,
 )
 from tabtune_core.data.encoding import count_features
+from tabtune_core.data.prediction_rows import labels_like
 from tabtune_core.data.task import Context
-from tabtune_core.data.values import places, present
+from tabtune_core.data.values import places, present, words
 from tabtune_core.devices import resolve_device
 from tabtune_core.engine.adapted_model import open_base, predict_rows
 from tabtune_core.errors import LabelError, PipelineError, SettingError, warn
@@ -171,9 +172,10 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         *,
         named: bool,
         classes: NDArray[Any] | None,
+        merged: Merged = "",
     ) -> None:
         """Sets what a fit learns beside its model: context rows and the attributes of scikit-learn."""
-        self._context, self._history = context, tuple(history)
+        self._context, self._history, self._merged = context, tuple(history), merged
         self._columns, self.n_features_in_ = tuple(columns), len(columns)
         for earlier in ("classes_", "feature_names_in_"):
             self.__dict__.pop(earlier, None)
@@ -216,7 +218,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         """Returns the accuracy, or R² for regression, as scikit-learn defines them."""
         mixin = RegressorMixin if self.task == "regression" else ClassifierMixin
         check_is_fitted(self)
-        return float(mixin.score(self, X, y, sample_weight))
+        return float(mixin.score(self, X, self._own_labels(y, len(y)) if self._merged else y, sample_weight))
 
     def settings(self) -> RunSettings:
         """Returns the checked settings; SettingError names the argument, its value and what is allowed."""
@@ -278,7 +280,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             LabelError: a class was not in the fit, a value is not a number in regression, or no row has a label.
         """
         predicted = self._predict(X)
-        y_N = read_labels(y, len(predicted))
+        y_N = self._own_labels(y, len(predicted))
         labels = present(y_N) if predicted.ndim == 2 else read_numbers(y_N)
         labelled = [place for place, label in enumerate(labels) if label is not None]
         if not labelled:
@@ -286,6 +288,15 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             raise LabelError(f"{none}. Pass rows that have one.")
         ids_N = self._context.labels.transform([labels[place] for place in labelled])
         return score_all(ids_N, predicted[labelled], rarer=self._context.rarer)
+
+    def _own_labels(self, y: Any, rows: int) -> pd.Series:
+        """Returns labels as the classes name them, also where the run halved numbers or merged rare classes."""
+        y_N, classes = read_labels(y, rows), self._context.labels.classes
+        if not self._merged or set(words(y_N.dropna())) <= set(classes):
+            return y_N
+        halves, fewest = self._merged == "halves", int(self._merged == "rare")
+        run = RunSettings(dataset="-", target="y", split_at_median=halves, group_rare_classes=fewest)
+        return pd.Series(labels_like(y_N.to_frame("y"), run, classes), name="y")
 
     def save(self, path: str | Path) -> None:
         """Writes one zip of safetensors and JSON: all adapters, the context rows, and the SHA-256 of the base.
@@ -316,6 +327,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             named=hasattr(self, "feature_names_in_"),
             adapters={name: dataclasses.asdict(self._lora[name]) for name in self.adapters},
             active_adapter=self.active_adapter,
+            merged=self._merged,
             **of_classes,
         )
         write_pipeline(Path(path), PipelineContent(facts, tensors, self._context, self._history))
@@ -359,7 +371,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             tensors = {key.partition("/")[2]: value for key, value in own.items()}
             put_on(pipeline._adapters, base, lora, tensors, adapter)
         pipeline._adapters.set(facts.active_adapter)
-        pipeline._show(content.context, content.history, facts.columns, named=facts.named, classes=classes)
+        show = partial(pipeline._show, named=facts.named, classes=classes, merged=facts.merged)
+        show(content.context, content.history, facts.columns)
         return pipeline
 
 
@@ -419,7 +432,8 @@ def pipeline_of_run(
     for name, tensors in adapters.items():
         put_on(pipeline._adapters, base, settings.lora, tensors, name)
     classes = np.array(context.labels.classes, dtype=object) if context.labels.classes else None
-    pipeline._show(context, history, columns, named=True, classes=classes)
+    merged: Merged = "halves" if settings.split_at_median else "rare" if settings.group_rare_classes else ""
+    pipeline._show(context, history, columns, named=True, classes=classes, merged=merged)
     return pipeline
 
 

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import safetensors.numpy
@@ -38,6 +38,7 @@ MOST_EVENTS = 50_000
 """Most events of a saved history; a longer one loses its memory samples and its earliest events."""
 
 
+Merged = Literal["", "halves", "rare"]
 CLASSES_TYPES = (
     *("object", "str", "bool", "float16", "float32", "float64"),
     *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
@@ -63,6 +64,8 @@ class PipelineFacts:
     """Classes as the user gave them; empty for regression."""
     classes_type: str = "float64"
     """NumPy type of the array of classes."""
+    merged: Merged = ""
+    """How the classes were made of the table's labels: numbers split at their median, or rare classes merged."""
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Self:

@@ -13,11 +13,19 @@ from sklearn.preprocessing import FunctionTransformer
 from small_table import small_table
 
 from tabtune_core import TabularPipeline
+from tabtune_core.api.pipeline import pipeline_of_run
 from tabtune_core.api.tuning_params import model_of, read_params
-from tabtune_core.errors import DeviceError, LabelError, SettingError, TableError, TableWarning
+from tabtune_core.data.merged_classes import with_label
+from tabtune_core.errors import (
+    DeviceError,
+    LabelError,
+    SettingError,
+    TableError,
+    TableWarning,
+)
 from tabtune_core.events import Note, RunPlanned, StepDone
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.settings import LoraSettings
+from tabtune_core.settings import LoraSettings, RunSettings
 
 NOTHING = "changes nothing with tuning_strategy"
 
@@ -208,3 +216,20 @@ def test_a_new_fit_forgets_earlier_names_and_lists_columns_that_no_model_reads()
     assert pipeline.evaluate(X[["size", "noise"]].to_numpy(), y == "keep") == pipeline.evaluate(
         X[["size", "noise"]].to_numpy(), (y == "keep") * 1.0
     )
+
+
+@pytest.mark.parametrize("merged", [{"split_at_median": True}, {"group_rare_classes": 9}])
+def test_a_pipeline_of_a_run_takes_the_labels_of_its_table(tmp_path, merged):
+    X, y = small_table()
+    own = pd.Series(np.where(np.arange(90) % 15 == 0, np.array([*"pqrstu"])[np.arange(90) // 15], y))
+    own = pd.Series(np.arange(90) + 50 * (y == "keep")) if "split_at_median" in merged else own
+    of_run = RunSettings(dataset="-", target="y", strategy="inference", device="cpu", **merged)
+    named = with_label(own.to_frame("y"), of_run)["y"]
+    made = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X, named)
+    pipeline = pipeline_of_run(made._base, of_run, {}, made._context, made._columns, made.history)
+    pipeline.save(tmp_path / "p.zip")
+    for one in (pipeline, TabularPipeline.load(tmp_path / "p.zip")):
+        assert one.evaluate(X, own) == one.evaluate(X, named) == made.evaluate(X, named)
+        assert one.score(X, own) == one.evaluate(X, own)["accuracy"] > 0.5
+    with pytest.raises(LabelError, match="are not among the classes"):
+        made.evaluate(X, own)
