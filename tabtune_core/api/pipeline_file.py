@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import safetensors.numpy
 import safetensors.torch
 import torch
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import LARGEST, FeatureEncoder, LabelEncoder
 from tabtune_core.data.task import Context
+from tabtune_core.data.text_features import DIRECTIONS, HASHES
 from tabtune_core.errors import PipelineError
 from tabtune_core.events import Event, MemorySampled, RunFinished, from_json, to_json
 from tabtune_core.files.archives import FREE_BYTES, LARGEST_FILE_BYTES, open_archive
@@ -172,8 +174,13 @@ def _context(facts: Mapping[str, Any], columns: Sequence[Any], content: bytes) -
         raise Damaged("its context rows do not have the shapes of rows")
     if context.rarer not in (None, 0, 1) or not set(encoder.columns) <= set(columns):
         raise Damaged("its context rows have other columns or classes than it names")
-    if not all(np.isfinite(text.rarity_H).all() for text in encoder.texts.values()):
+    texts = encoder.texts.values()
+    if any(text.rarity_H.shape + text.weights_KH.shape != (HASHES, DIRECTIONS, HASHES) for text in texts):
+        raise Damaged("its text encoder has another size than this version's")
+    if not all(np.isfinite(text.rarity_H).all() for text in texts):
         raise Damaged("its text encoder holds numbers that are not finite")
+    if context.x_CF.shape[1] != (made := encoder.transform(pd.DataFrame(columns=encoder.columns)).shape[1]):
+        raise Damaged(f"its context rows have {context.x_CF.shape[1]} features, and its encoders make {made}")
     if (np.abs(context.x_CF) >= LARGEST).any() or not np.isfinite(context.y_C).all():
         raise Damaged("its context rows hold numbers that are too large or not finite")
     if labels.classes and not np.array_equal(np.unique(context.y_C), np.arange(len(labels.classes))):

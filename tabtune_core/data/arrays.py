@@ -159,7 +159,9 @@ def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
     if weights is None:
         return None
     try:
-        weight_N = np.asarray(weights, dtype=np.float64)
+        if np.asarray(weights).dtype.kind in "cMmUS":  # numpy would turn dates into days, and texts into numbers
+            raise TypeError(f"it holds values of the type {np.asarray(weights).dtype}")
+        weight_N = np.asarray(np.ma.filled(np.ma.asarray(weights).astype(np.float64), np.nan))
     except (TypeError, ValueError) as error:
         raise LabelError(f"sample_weight must be numbers, one per row ({error}).") from error
     if weight_N.shape != (rows,):

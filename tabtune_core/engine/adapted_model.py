@@ -128,11 +128,14 @@ class AdaptedModel:
         """
         marks = {mark.strip().lower() for mark in self.facts.reading.missing_marks}
         commas, units = dict(self.facts.reading.decimal_commas), dict(self.facts.reading.units)
-        for name in self.facts.features if marks or commas or units else ():
-            if name not in rows.columns or is_float_dtype(rows[name]) or is_datetime64_any_dtype(rows[name]):
+        for name in self.facts.features:
+            is_written = self.facts.kinds[name] == "number" and name in commas | units
+            if name not in rows.columns or not (marks or is_written):
+                continue
+            if is_float_dtype(rows[name]) or is_datetime64_any_dtype(rows[name]):
                 continue
             cells = [None if _text(cell) in marks else cell for cell in present(rows[name])]
-            if self.facts.kinds[name] == "number" and name in commas | units:
+            if is_written:
                 cells = _as_numbers(cells, units.get(name), comma=bool(commas.get(name)))
             rows = with_column(rows, name, pd.Series(cells, index=rows.index, dtype=object))
         return rows

@@ -134,6 +134,8 @@ def test_row_weights_by_class_equal_class_weights_and_the_two_multiply():
     [
         (np.ones(3), r"sample_weight has the shape \(3,\); X has"),
         (["a"] * 60, "sample_weight must be numbers, one per row"),
+        (np.full(90, "2024-01-02", "M8[D]"), "sample_weight must be numbers.*datetime64"),
+        (np.ma.masked_equal([1.0] * 89 + [7.0], 7.0), "sample_weight holds nan"),
         ("negative", "sample_weight holds -1; a weight is a number of 0 or more"),
         ("missing", "sample_weight holds nan"),
         ("nothing", "sample_weight is zero for every row"),

@@ -5,6 +5,7 @@ is tried.
 import ast
 import contextlib
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,9 +74,16 @@ def test_learnt_text_encodings_are_checked_before_use(store, job, here, tmp_path
     told = exports.export(store.home, job, run=made_run(store, kinds=(("remark", "encoded"),)), format="pipeline")
     content = read_pipeline(job / told["file"])
     learnt = content.context.encoder.texts["remark"]
-    content.context.encoder.texts["remark"] = TextEncoder(learnt.rarity_H * np.nan, learnt.weights_KH)
-    write_pipeline(tmp_path / "bad.zip", content)
-    with pytest.raises(PipelineError, match="text encoder holds numbers"):
+    for rarity_H, refusal in ((learnt.rarity_H * np.nan, "holds numbers"), (learnt.rarity_H[1:], "another size")):
+        content.context.encoder.texts["remark"] = TextEncoder(rarity_H, learnt.weights_KH)
+        write_pipeline(tmp_path / "bad.zip", content)
+        with pytest.raises(PipelineError, match=f"text encoder .*{refusal}"):
+            read_pipeline(tmp_path / "bad.zip")
+    content.context.encoder.texts["remark"] = learnt
+    content.context.encoder.categories["second"] = ("a", "b")
+    facts = replace(content.facts, columns=(*content.facts.columns, "second"))
+    write_pipeline(tmp_path / "bad.zip", replace(content, facts=facts))
+    with pytest.raises(PipelineError, match="have (\\d+) features, and its encoders make"):
         read_pipeline(tmp_path / "bad.zip")
 
 
