@@ -40,9 +40,7 @@ def frame_of(store: RunStore, ids: Sequence[str], kind: str) -> pd.DataFrame:
     column per metric.
     ``memory``: one per memory sample: run, step (the last done), seconds (since the run started), phase, the meters of
     MemorySampled.
-    ``phases``: one per phase: run, phase, start_seconds, end_seconds (since the run started), growth_bytes,
-    peak_<meter>_bytes. ``end_seconds`` is NaN while the phase goes on; an interrupted phase ends with its run. Each run
-    has at most ``run_curves.MOST`` steps and samples; that module says what is left out.
+    Each run has at most ``run_curves.MOST`` steps and samples; that module says what is left out.
     """
     frames = [rows for run_id in ids if len(rows := RunCurves(store, run_id).read_on().frames[kind])]
     return pd.concat(frames, ignore_index=True) if frames else RunCurves(store, "").frames[kind]

@@ -30,19 +30,11 @@ GROWN = "grown_bytes"
 CEILING = "ceiling_bytes"
 """How much it could add: the total memory of its GPU less the loaded model; not a number on the CPU."""
 MEMORY_COLUMNS = ["run", "step", "seconds", "phase", *METER_COLUMNS, GROWN, CEILING]
-METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device")
-_LEVELS = ["growth_bytes", "base_bytes", "device_bytes"]
-PHASE_NUMBERS = ["start_seconds", "end_seconds", *_LEVELS, *(f"peak_{meter}_bytes" for meter in METERS)]
 LOW, HIGH = "_low", "_high"
 """Suffixes of the columns that hold the lowest and the highest value beside a mean."""
 BINS = 200
 """Number of bins along seconds, because the samples of different runs have different times."""
-KINDS = {
-    "steps": ("StepDone",),
-    "scores": ("Evaluated",),
-    "memory": ("MemorySampled",),
-    "phases": ("PhaseStarted", "PhaseDone"),
-}
+KINDS = {"steps": ("StepDone",), "scores": ("Evaluated",), "memory": ("MemorySampled", "PhaseDone")}
 """The events that each frame is made of."""
 
 STARTS = ("RunPlanned", "Resumed")
@@ -50,7 +42,7 @@ STARTS = ("RunPlanned", "Resumed")
 
 
 class RunCurves:
-    """The frames ``steps``, ``scores``, ``memory`` and ``phases`` of a run.
+    """The frames ``steps``, ``scores`` and ``memory`` of a run.
 
     Thread-safe; a frame that was returned is never modified.
     """
@@ -61,80 +53,45 @@ class RunCurves:
 
     def _begin(self) -> None:
         self.status = ""
-        """Status of the run at the last read, as ``read_on`` was told."""
+        """Status of the run at the last read."""
         self._last_step = 0
         self._starts: dict[str, int] = {}
         """By kind in STARTS, the number of the last event that was read."""
         self.seqs: dict[str, int] = {}
         """By other kind of event, the same."""
-        self.frames = {
-            "steps": as_frame([], STEP_COLUMNS),
-            "scores": as_frame([], SCORE_COLUMNS),
-            "memory": as_frame([], MEMORY_COLUMNS).astype(
-                {"step": np.int64} | dict.fromkeys((*METER_COLUMNS, GROWN, CEILING), np.float64)
-            ),
-            "phases": _phase_frame([]),
-        }
+        columns = {"steps": STEP_COLUMNS, "scores": SCORE_COLUMNS, "memory": MEMORY_COLUMNS}
+        self.frames = {name: as_frame([], names) for name, names in columns.items()}
 
     def version(self, frame: str) -> int:
-        """Grows when a frame has changed; at the end of the run, ``phases`` changes without it."""
+        """Grows when a frame has changed."""
         return max(self.seqs.get(kind, 0) for kind in KINDS[frame])
 
     def read_on(self, status: str = "") -> "RunCurves":
-        """Reads the events that the run has emitted since the last call.
-
-        If its ``status`` has changed, an open phase may have ended.
-        """
+        """Reads the events that the run, which has this ``status``, has emitted since the last call."""
         with self._lock:
             seqs = self._store.last_seqs(self._run_id, [*STARTS, *(kind for kinds in KINDS.values() for kind in kinds)])
             starts = {kind: seqs.pop(kind) for kind in STARTS}
             if starts != self._starts:
                 self._begin()
                 self._starts = starts
-            done = [(np.array([-np.inf]), np.array([self._last_step], dtype=np.int64))]
+            times, steps = [-np.inf], [self._last_step]
             if rows := self._new(seqs, "StepDone"):
-                done.append(
-                    (np.array([row["time"] for row in rows]), np.array([row["step"] for row in rows], dtype=np.int64))
-                )
+                times += [row["time"] for row in rows]
+                steps += [row["step"] for row in rows]
                 self._add("steps", as_frame(rows, STEP_COLUMNS), halve_steps)
             if rows := self._new(seqs, "Evaluated"):
                 metrics = list(dict.fromkeys(name for row in rows for name in row["scores"]))
                 self._add("scores", as_frame([row | row["scores"] for row in rows], [*SCORE_COLUMNS, *metrics]), None)
-            times, steps = (np.concatenate(parts) for parts in zip(*done, strict=True))
-            self._last_step = int(steps[-1])
+            self._last_step = steps[-1]
             if rows := self._new(seqs, "MemorySampled"):
-                moments = np.array([row["time"] for row in rows])
-                began = self._store.run(self._run_id)
-                seconds = moments - (began.started or began.created)
-                frame = as_frame(rows, MEMORY_COLUMNS).assign(
-                    step=steps[np.searchsorted(times, moments, side="right") - 1], seconds=seconds
-                )
-                numbers = dict.fromkeys((*METER_COLUMNS, GROWN, CEILING), np.float64)
-                self._add("memory", frame.astype(numbers), halve_samples)
-            news = status != self.status or any(seqs[kind] != self.seqs.get(kind, 0) for kind in KINDS["phases"])
-            if seqs["PhaseStarted"] and news:
-                self.frames["phases"] = self._phases()
-            if len(self.frames["memory"]):
-                self.frames["memory"] = grown(self.frames["memory"], self.frames["phases"])
+                run, moments = self._store.run(self._run_id), np.array([row["time"] for row in rows])
+                done = np.array(steps)[np.searchsorted(times, moments, side="right") - 1]
+                frame = as_frame(rows, MEMORY_COLUMNS).assign(step=done, seconds=moments - (run.started or run.created))
+                self._add("memory", frame, halve_samples)
+            if rows or seqs["PhaseDone"] != self.seqs.get("PhaseDone", 0):
+                self.frames["memory"] = grown(self.frames["memory"], self._store.fields([self._run_id], "PhaseDone"))
             self.seqs, self.status = seqs, status  # last, so that a partly read curve never counts as complete
         return self
-
-    def _phases(self) -> pd.DataFrame:
-        run, rows = self._store.run(self._run_id), []
-        began = run.started or run.created
-        done = {values["phase"]: values for values in self._store.fields([run.id], "PhaseDone")}
-        for begun in self._store.fields([run.id], "PhaseStarted"):
-            over = done.get(begun["phase"], {"time": run.ended, "growth_bytes": None, "peak_bytes": {}})
-            row = {
-                "run": run.id,
-                "phase": begun["phase"],
-                "start_seconds": begun["time"] - began,
-                "growth_bytes": over["growth_bytes"],
-            }
-            row["end_seconds"] = None if over["time"] is None else over["time"] - began
-            row |= {name: over.get(name) for name in ("base_bytes", "device_bytes")}
-            rows.append(row | {f"peak_{meter}_bytes": over["peak_bytes"].get(meter) for meter in METERS})
-        return _phase_frame(rows)
 
     def _new(self, seqs: dict[str, int], kind: str) -> list[dict[str, Any]]:
         seen, last = self.seqs.get(kind, 0), seqs[kind]
@@ -153,14 +110,10 @@ def halve_steps(steps: pd.DataFrame) -> pd.DataFrame:
     Both ends are kept.
     """
     inner = (len(steps) - 2) // 4 * 4
-    loss_G4 = np.nan_to_num(steps["loss"].to_numpy(dtype=np.float64)[1 : 1 + inner], nan=np.inf).reshape(
-        -1, 4
-    )  # G groups
+    loss_G4 = np.nan_to_num(steps["loss"].to_numpy()[1 : 1 + inner], nan=np.inf).reshape(-1, 4)  # G groups
     first_G = 1 + 4 * np.arange(len(loss_G4))
-    chosen_G2 = np.sort(
-        np.stack([first_G + loss_G4.argmin(axis=1), first_G + 3 - loss_G4[:, ::-1].argmax(axis=1)], axis=1), axis=1
-    )
-    kept = np.unique(np.concatenate([[0], chosen_G2.ravel(), np.arange(1 + inner, len(steps))]))
+    lowest_G, highest_G = first_G + loss_G4.argmin(axis=1), first_G + 3 - loss_G4[:, ::-1].argmax(axis=1)
+    kept = np.unique(np.concatenate([[0], lowest_G, highest_G, np.arange(1 + inner, len(steps))]))
     return steps.iloc[kept].reset_index(drop=True)
 
 
@@ -176,16 +129,15 @@ def halve_samples(samples: pd.DataFrame) -> pd.DataFrame:
     alone[-1] = True
     group = np.cumsum(alone) - 1
     how = {name: "max" if name.endswith("_bytes") else "mean" for name in (*METER_COLUMNS, GROWN, CEILING)}
-    joined = samples.groupby(group, sort=False).agg(
-        {name: "first" for name in ("run", "step", "seconds", "phase")} | how
-    )
+    how |= dict.fromkeys(("run", "step", "seconds", "phase"), "first")
+    joined = samples.groupby(group, sort=False).agg(how)
     return joined.reset_index(drop=True)[list(samples.columns)]
 
 
-def grown(samples: pd.DataFrame, phases: pd.DataFrame) -> pd.DataFrame:
+def grown(samples: pd.DataFrame, phases: list[dict[str, Any]]) -> pd.DataFrame:
     """Fills the columns GROWN and CEILING from the level at which the phase ``load`` ended."""
-    loaded = phases[phases["phase"] == "load"].tail(1)
-    base, total = (float(loaded[name].max()) for name in ("base_bytes", "device_bytes"))
+    levels = [(phase.get("base_bytes"), phase.get("device_bytes")) for phase in phases if phase["phase"] == "load"]
+    base, total = (np.nan if level is None else float(level) for level in (levels or [(None, None)])[-1])
     meter = "torch_allocated_bytes" if np.isfinite(total) else "resident_bytes"
     added = (samples[meter] - base).clip(lower=0.0).where(samples["phase"] != "load")
     samples = samples.copy()
@@ -199,14 +151,13 @@ def as_frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     A value that should be a number but is not becomes NaN.
     """
     frame = pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}, columns=columns)
-    words = {"run", "phase", "split"}
-    odd = [name for name in columns if name not in words | {"best"} and frame[name].dtype == object and len(frame)]
-    frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce").astype("float64") for name in odd})
-    return frame.astype({name: "str" for name in columns if name in words})
-
-
-def _phase_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return as_frame(rows, ["run", "phase", *PHASE_NUMBERS]).astype(dict.fromkeys(PHASE_NUMBERS, np.float64))
+    for name in columns:
+        if name in ("run", "phase", "split"):
+            frame[name] = frame[name].astype("str")
+        elif name != "best":
+            numbers = pd.to_numeric(frame[name], errors="coerce")
+            frame[name] = numbers if name == "step" and len(frame) else numbers.astype("float64")
+    return frame
 
 
 def group_means(frame: pd.DataFrame, by: str) -> pd.DataFrame:

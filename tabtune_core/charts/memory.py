@@ -1,4 +1,4 @@
-"""Memory of a run: over its duration with the phases of one run shaded, and the peak by cause (guide, section 7)."""
+"""Memory of a run: over its duration, and the peak by cause (guide, section 7)."""
 
 from typing import Any
 
@@ -21,8 +21,6 @@ METERS = {
     "temperature_celsius": ("GPU temperature", "GPU temperature (°C)"),
 }
 """By column: name of the meter, title of its axis; the first is what the leaderboard shows."""
-PHASES = {"load": "loading", "zero-shot": "zero-shot", "train": "training", "evaluate": "evaluating", "save": "saving"}
-_SHADES = {"load": "#7F8C99", "zero-shot": "#E69F00", "train": "#0072B2", "evaluate": "#009E73", "save": "#CC79A7"}
 PEAK_SAMPLES = 9
 """A point is the highest of so many samples, about two seconds: within a step memory rises and falls."""
 NEAR = 3.0
@@ -34,18 +32,10 @@ def meters_read(samples: pd.DataFrame) -> list[str]:
     return [meter for meter in METERS if meter in samples and samples[meter].notna().any()]
 
 
-def memory(
-    samples: pd.DataFrame,
-    *,
-    meter: str = GROWN,
-    x: str = "seconds",
-    phases: pd.DataFrame | None = None,
-    axis_end: float | None = None,
-) -> go.Figure:
+def memory(samples: pd.DataFrame, *, meter: str = GROWN, x: str = "seconds", axis_end: float = 0.0) -> go.Figure:
     """``samples`` has one row per memory sample: run, step, seconds (since the run started), phase, bytes per meter.
 
-    ``phases`` holds the phases of one run to shade, only over seconds: phase, start_seconds, end_seconds (NaN while it
-    goes on); a phase too short for its name has no label. ``axis_end`` is where the horizontal axis ends.
+    ``axis_end`` is where the horizontal axis ends, if not at the last sample.
     """
     known = with_numbers(samples, meter)
     if meter == GROWN and meter + LOW not in known and len(known):
@@ -60,15 +50,7 @@ def memory(
     if not drawn.data:
         return drawn
     if meter == GROWN and CEILING in known:
-        _ceiling(drawn, float(known[CEILING].min()) / MEGABYTE, max(float(known[x].max()), axis_end or 0.0))
-    last = float(known["seconds"].max())
-    for row in phases.to_dict("records") if phases is not None and x == "seconds" else ():
-        start, phase = row["start_seconds"], row["phase"]
-        end = last if pd.isna(row["end_seconds"]) else row["end_seconds"]
-        drawn.add_vrect(x0=start, x1=end, fillcolor=_SHADES[phase], opacity=0.12, line_width=0, layer="below")
-        if end - start > 0.1 * max(last, axis_end or 0.0):
-            at = {"x": (start + end) / 2, "y": 0.01, "yref": "paper", "yanchor": "bottom"}
-            drawn.add_annotation(text=PHASES[phase], showarrow=False, font={"size": 11, "color": _SHADES[phase]}, **at)
+        _ceiling(drawn, float(known[CEILING].min()) / MEGABYTE, max(float(known[x].max()), axis_end))
     return drawn
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries
-from dashboard.formatting import plain
 from dashboard.url_state import asked_for, keep
 from dashboard.views.live.drawing import Curves, OpenCharts
 from dashboard.views.live.view import View
@@ -88,7 +87,7 @@ def chosen(named: dict[str, str], key: str) -> list[str]:
 
 
 def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
-    """Draws what the runs add to the loaded model or, on request, another meter, with the phases of one run shaded."""
+    """Draws what the runs add to the loaded model or, on request, another meter."""
     curves = curves.drawn_by("memory")
     opened.meters = read = curves.meters()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -103,13 +102,9 @@ def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
         )
 
     def extra(curves: Curves) -> dict[str, Any]:
-        phases = queries.frame("phases", curves.fresh, curves.legend)
-        end = queries.axis_end("memory", "seconds", curves.shown)
-        return {"phases": phases[phases["run"] == curves.shaded_name], "axis_end": end}
+        return {"axis_end": queries.axis_end("memory", view.x, curves.shown)}
 
     # over steps, a point is at the last step done; over seconds, the chart covers the whole run
     opened.draw(curves, "memory", key="memory", label="Memory of each run", extra=extra, meter=meter, x=view.x)
     if curves.legend.together:
         st.caption("Lines are means over the runs of a group; bands go from the lowest to the highest run.")
-    if curves.shaded_name and view.x == "seconds":
-        st.caption(f"Shaded: the phases of {plain(curves.shaded_name)}.")

@@ -39,20 +39,8 @@ class Curves:
         self.named, self.shown, self.legend, self.key, self.steps = named, shown, legend, key, steps
         self.away = away
         """Ids of the runs whose costs were measured on another device than those of the sweep."""
-        begun = [run for run in shown if run.started is not None]
-        self.shaded = (
-            None
-            if legend.together
-            else next((run for run in begun if run.status == "running"), begun[-1] if begun else None)
-        )
-        """The run whose phases are shaded."""
-        self.shaded_name = named[self.shaded.id] if self.shaded else ""
-        # a run without training steps is a level line as long as the others; the shaded run has the phases
-        fresh = [
-            run
-            for run in shown
-            if run.status not in ENDED or run.settings.strategy not in TRAINED or run is self.shaded
-        ]
+        # a run without training steps is a level line as long as the others
+        fresh = [run for run in shown if run.status not in ENDED or run.settings.strategy not in TRAINED]
         labels = legend.labels
         moving = {labels[run.id] for run in fresh}  # a mean changes with any of its runs
         self.fresh = [run for run in shown if labels[run.id] in moving]
@@ -70,7 +58,7 @@ class Curves:
 
     def averaged_over(self, chart: str, options: dict[str, Any]) -> str:
         """Returns the column over which runs of a group are averaged; empty if each run is drawn."""
-        columns = {"steps": "step", "scores": "step", "phases": "phase"}
+        columns = {"steps": "step", "scores": "step"}
         return columns.get(CHARTS[chart].frame, options.get("x", "")) if self.legend.together else ""
 
     def meters(self) -> list[str]:
@@ -105,10 +93,8 @@ class OpenChart:
         settled = (
             queries.shared((*same, queries.stamp(kind, curves.settled)), settled_lines) if curves.settled else None
         )
-        stamps = [queries.stamp(one, curves.fresh) for one in (kind, *(["phases"] if kind == "memory" else []))]
-        return queries.shared(
-            (*same, self.key, curves.steps, *stamps, settled.stamp if settled else ""), composed
-        ), settled
+        moving = (curves.steps, queries.stamp(kind, curves.fresh), settled.stamp if settled else "")
+        return queries.shared((*same, self.key, *moving), composed), settled
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from tabtune_core.analysis.run_curves import BINS, KINDS, MOST, RunCurves, group
 from tabtune_core.events import (
     Evaluated,
     MemorySampled,
-    PhaseDone,
     PhaseStarted,
     Resumed,
     RunPlanned,
@@ -56,20 +55,6 @@ def test_an_unreadable_meter_is_nan_and_not_zero(store):
     assert (row["phase"], row["resident_bytes"], row["torch_allocated_bytes"]) == ("train", 5, 7)
     assert np.isnan(row["nvml_device_bytes"])
     assert 0 <= row["seconds"] < 60
-
-
-def test_a_phase_has_its_peaks_and_a_running_phase_has_no_end(store):
-    run_id = running(
-        store,
-        PhaseStarted("load"),
-        PhaseDone("load", 0.1, {"resident": 9, "nvml_device": None}, 3),
-        PhaseStarted("train"),
-    )
-    frame = frame_of(store, [run_id], "phases").set_index("phase")
-    assert (frame.loc["load", "peak_resident_bytes"], frame.loc["load", "growth_bytes"]) == (9, 3)
-    assert frame.loc["load", "end_seconds"] >= frame.loc["load", "start_seconds"]
-    assert np.isnan(frame.loc["load", "peak_nvml_device_bytes"])
-    assert np.isnan(frame.loc["train", "end_seconds"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
