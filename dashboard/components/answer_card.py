@@ -4,16 +4,23 @@ In: a recommendation with its verdict. Out: the card, with every sentence behind
 """
 
 import math
+from collections.abc import Callable
 
 import streamlit as st
 
 from dashboard.components import figure
 from dashboard.formatting import duration, megabytes, plain
-from tabtune_core.analysis.against_references import NAMES
 from tabtune_core.analysis.recommendation import Recommendation
 from tabtune_core.analysis.verdict import Verdict
 from tabtune_core.metrics import METRICS
 from tabtune_core.wording import decimal
+
+_COSTS: dict[str, tuple[str, Callable[[float], str], str | None]] = {
+    "growth_memory_bytes": ("Memory", megabytes, "Of training LoRA, above the loaded model."),
+    "train_seconds": ("Training", duration, None),
+    "adapter_bytes": ("Adapter", megabytes, None),
+}
+"""By cost: its label, how it is written, and its help."""
 
 
 def answer_card(advice: Recommendation) -> None:
@@ -41,27 +48,20 @@ def why(advice: Recommendation, *rules: str) -> None:
 
 def figures(verdict: Verdict) -> list[tuple[str, str, str | None]]:
     """Returns label, text and help of each known number: scores before and after, costs, and the best reference."""
-    metric, second, shown = METRICS[verdict.metric], METRICS[verdict.second], list[tuple[str, str, str | None]]()
+    shown = list[tuple[str, str, str | None]]()
     of = f"Zero-shot, then LoRA {verdict.lora}, on the {verdict.part} rows."
-    percent = verdict.second == "accuracy"
-    pairs = [(second.written, verdict.second_before, verdict.second_after, percent)]
-    if verdict.metric != verdict.second:
-        pairs.append((metric.written, verdict.before, verdict.after, False))
-    for name, before, after, share in pairs:
-        if not math.isnan(before) and not math.isnan(after):
-            ends = [f"{100 * end:.1f}" if share else metric_text(end) for end in (before, after)]
-            shown.append((f"{name[0].upper()}{name[1:]}", f"{ends[0]} → {ends[1]}{' %' if share else ''}", of))
-    if not math.isnan(verdict.memory_bytes):
-        shown.append(("Memory", megabytes(verdict.memory_bytes), "Of training LoRA, above the loaded model."))
-    if not math.isnan(verdict.train_seconds):
-        shown.append(("Training", duration(verdict.train_seconds), None))
-    if not math.isnan(verdict.adapter_bytes):
-        shown.append(("Adapter", megabytes(verdict.adapter_bytes), None))
-    if verdict.classic is not None and not math.isnan(verdict.classic_validation):
-        name = NAMES[verdict.classic].removeprefix("the ")
-        ours = metric_text(verdict.ours_validation)
-        help = f"{metric.written} on the validation rows; the model has {ours} there."
-        shown.append((f"{name[0].upper()}{name[1:]}, {metric.written}", metric_text(verdict.classic_validation), help))
+    for key, ends in verdict.scores.items():
+        share, name = key == "accuracy", METRICS[key].written
+        if not any(map(math.isnan, ends)):
+            before, after = (f"{100 * end:.1f}" if share else metric_text(end) for end in ends)
+            shown.append((f"{name[0].upper()}{name[1:]}", f"{before} → {after}{' %' if share else ''}", of))
+    for cost, (label, write, help) in _COSTS.items():
+        if not math.isnan(verdict.costs[cost]):
+            shown.append((label, write(verdict.costs[cost]), help))
+    if (classic := verdict.classic) is not None:
+        name, metric = classic.name.removeprefix("the "), METRICS[verdict.metric].written
+        help = f"{metric} on the validation rows; the model has {metric_text(classic.ours)} there."
+        shown.append((f"{name[0].upper()}{name[1:]}, {metric}", metric_text(classic.score), help))
     return shown
 
 

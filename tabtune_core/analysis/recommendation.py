@@ -89,12 +89,12 @@ class Recommendation:
         reasons = (one for one in self.sentences if one.startswith(f"{verdict.headline}: "))
         if because := next(reasons, "").removeprefix(f"{verdict.headline}: "):
             words.append(f"{because[0].upper()}{because[1:]}")
-        if verdict.gain is not None:
-            metric, ends = METRICS[verdict.metric], ", ".join(f"{end:+.{GAIN_PLACES}f}" for end in verdict.gain)
+        if isinstance(gain := verdict.gain, Difference):
             once = " at one rate" * any(" at one rate" in one for one in self.sentences)
             what = f"Gain of LoRA {verdict.lora}{once} over zero-shot on the {verdict.part} rows"
-            allows = f" (wider than the board's ±: for {verdict.comparisons} comparisons)" * (verdict.comparisons > 1)
-            words.append(f"{what}: [{ends}] in {metric.written}{allows}.")
+            ends = ", ".join(f"{end:+.{GAIN_PLACES}f}" for end in (gain.low, gain.high))
+            allows = f" (wider than the board's ±: for {gain.choices} comparisons)" * (gain.choices > 1)
+            words.append(f"{what}: [{ends}] in {METRICS[verdict.metric].written}{allows}.")
         return " ".join(words)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from tabtune_core.analysis.against_references import CLASSIC, NAMES, Rival
 from tabtune_core.analysis.claims import Claim
-from tabtune_core.analysis.comparison import Load, label_of, replicates, smallest_tied
+from tabtune_core.analysis.comparison import COSTS, Load, label_of, replicates, smallest_tied
 from tabtune_core.analysis.gains import Measured, beyond_noise
 from tabtune_core.analysis.jackknife import Difference, difference
 from tabtune_core.data.splits import SplitName
@@ -39,31 +39,17 @@ class Verdict:
     """Name of the LoRA configuration, for example ``r=2``."""
     run: str
     """One of its runs."""
-    gain: tuple[float, float] | None
-    """Interval of its gain over zero-shot on the rows of ``part``, positive where it is better; None if unknown."""
-    comparisons: int
-    """How many comparisons that interval allows for."""
+    gain: Measured
+    """Its gain over zero-shot on the rows of ``part``."""
     part: SplitName
     """The rows of the scores: ``test``, or ``validation`` without test rows."""
     metric: str
-    before: float
-    """Score of zero-shot."""
-    after: float
-    """Score of the LoRA configuration."""
-    second: str
-    """``accuracy`` or ``r2``."""
-    second_before: float
-    second_after: float
-    memory_bytes: float
-    """Memory of training over the loaded model."""
-    train_seconds: float
-    adapter_bytes: float
-    classic: Strategy | None
-    """The reference with the best validation score."""
-    classic_validation: float
-    """Its validation score."""
-    ours_validation: float
-    """Validation score of LoRA, or of zero-shot if LoRA gained nothing there."""
+    scores: dict[str, tuple[float, float]]
+    """Of zero-shot and of the LoRA configuration: the score that people know, and ``metric``."""
+    costs: dict[str, float]
+    """Its COSTS."""
+    classic: Rival | None
+    """The reference with the best validation score, beside LoRA or, if that gained nothing there, zero-shot."""
 
     @property
     def uses_an_adapter(self) -> bool:
@@ -151,28 +137,18 @@ def verdict_of(
     scores = [*table["score"], *(one.score for one in rivals)]
     beaten = constant is not None and not any(metric.better(one, constant.score) for one in scores)
     part: SplitName = "test" if claim.tested else "validation"
-    name, runs, second = label_of(lora, named), tuple(named["own_runs"]), SECOND[metric.task]
-    (before, after), (second_before, second_after) = (mean_scores(of, load, runs, part) for of in (rank_by, second))
+    name, runs = label_of(lora, named), tuple(named["own_runs"])
     return Verdict(
         headline=NO_BETTER if beaten else headline(choice, name),
         choice=None if beaten else choice,
         lora=name,
         run=runs[0],
-        gain=(gain.low, gain.high) if isinstance(gain, Difference) else None,
-        comparisons=gain.choices if isinstance(gain, Difference) else 1,
+        gain=gain,
         part=part,
         metric=rank_by,
-        before=before,
-        after=after,
-        second=second,
-        second_before=second_before,
-        second_after=second_after,
-        memory_bytes=float(named["growth_memory_bytes"]),
-        train_seconds=float(named["train_seconds"]),
-        adapter_bytes=float(named["adapter_bytes"]),
-        classic=classic.strategy if classic else None,
-        classic_validation=classic.score if classic else math.nan,
-        ours_validation=classic.ours if classic else math.nan,
+        scores={each: mean_scores(each, load, runs, part) for each in (SECOND[metric.task], rank_by)},
+        costs={cost: float(named[cost]) for cost in COSTS},
+        classic=classic,
     )
 
 

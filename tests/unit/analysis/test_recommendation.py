@@ -235,10 +235,10 @@ def test_the_verdict_holds_the_numbers_of_the_smallest_rank_as_good(lab):
     )
     verdict = lab.answer().verdict
     assert (verdict.headline, verdict.choice, verdict.lora) == ("Take LoRA r=2", "peft", "r=2")
-    assert (verdict.part, verdict.before, verdict.after, verdict.second_after) == ("test", 0.5, 0.9, 0.9)
-    assert 0 < verdict.gain[0] < 0.4 < verdict.gain[1]
-    assert (verdict.memory_bytes, verdict.train_seconds, verdict.adapter_bytes) == (100e6, 12.0, 2000)
-    assert (verdict.classic, verdict.classic_validation, verdict.ours_validation) == ("linear", 0.6, 0.95)
+    assert (verdict.part, verdict.scores) == ("test", {"accuracy": (0.5, 0.9)})
+    assert 0 < verdict.gain.low < 0.4 < verdict.gain.high
+    assert list(verdict.costs.values()) == [100e6, 12.0, 2000]
+    assert (verdict.classic.strategy, verdict.classic.score, verdict.classic.ours) == ("linear", 0.6, 0.95)
 
 
 def test_seconds_of_disturbed_runs_enter_no_sentence(lab):
@@ -263,6 +263,6 @@ def test_a_repeated_run_counts_once_in_score_and_interval(lab):
 def test_the_page_says_that_its_intervals_are_wider_than_those_of_the_board(lab):
     lab.add(*FOUR_RANKS, ("linear", (0.6,), range(12)))
     found = lab.answer()
-    assert found.verdict.comparisons == 2 and "Intervals here on the test rows are wider" in found.basis
+    assert found.verdict.gain.choices == 2 and "Intervals here on the test rows are wider" in found.basis
     alone, halves = found.configurations.iloc[0]["test_gain_half_width"], found.claim.difference.half
     assert halves > alone == pytest.approx(dataclasses.replace(found.claim.difference, choices=1).half)

@@ -11,6 +11,8 @@ from dashboard.components.answer_card import figures
 from dashboard.views.compare.side_by_side import settings_table
 from dashboard.views.data import columns_table
 from dashboard.views.leaderboard.board_table import GAIN, SPREAD, _places
+from tabtune_core.analysis.against_references import Rival
+from tabtune_core.analysis.jackknife import Difference
 from tabtune_core.analysis.recommendation import Recommendation
 from tabtune_core.analysis.verdict import Verdict
 from tabtune_core.data.datasets import add_dataset
@@ -79,10 +81,10 @@ def test_a_run_that_explodes_takes_no_digits_from_a_score_and_several_targets_ha
 
 
 NUMBERS = {
-    **{"run": "a", "lora": "r=2", "gain": (-0.04, 0.06), "part": "test", "comparisons": 1, "metric": "rmse"},
-    **{"before": 33.195, "after": 30.0, "second": "r2", "second_before": 0.51234, "second_after": 0.6},
-    **{"memory_bytes": 132e6, "train_seconds": math.nan, "adapter_bytes": 145_000.0},
-    **{"classic": "boosting", "classic_validation": 28.26, "ours_validation": 30.0},
+    **{"run": "a", "lora": "r=2", "gain": Difference(0.01, 0.02551, 1e9), "part": "test", "metric": "rmse"},
+    "scores": {"r2": (0.51234, 0.6), "rmse": (33.195, 30.0)},
+    "costs": {"growth_memory_bytes": 132e6, "train_seconds": math.nan, "adapter_bytes": 145_000.0},
+    "classic": Rival("boosting", 28.26, 30.0, 1, 2.0, None),
 }
 
 
