@@ -46,7 +46,7 @@ STYLE = (
     '.st-key-failed_bar [data-testid="stProgressBarTrack"] > div { background: #D13B3B }'
     '[data-selected="true"] p, [data-testid="stSliderThumbValue"] p { color: light-dark(#0B66A0, #6CBDEB) !important }'
     ".st-key-answer h2 { font-size: 2rem }"
-    ".st-key-try_one_row :is(td, th) { overflow-wrap: anywhere; min-width: 5.5rem }"
+    ".st-key-try_one_row :is(td, th) { overflow-wrap: anywhere; min-width: 6.5rem }"
     "code .token:is(.comment, .punctuation) { color: light-dark(#57626E, #A3AEBA) !important }"
     "code .token:is(.string, .boolean, .number) { color: light-dark(#12702F, #7FD99A) !important }"
     "code .token:is(.operator, .decorator) { color: light-dark(#9A4A00, #FFB870) !important }"

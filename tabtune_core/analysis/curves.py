@@ -57,8 +57,8 @@ def progress(store: RunStore, run: Run) -> Progress:
     eta = None
     if last_step and last_phase and isinstance(step, StepDone) and total is not None and current == "train":
         passed, limit = last_step.time - last_phase.time, run.settings.train.time_limit
-        went_on = store.last_event(run.id, Resumed) if run.resumptions else None
-        here = done - (went_on.step if went_on else 0)  # without the steps of an earlier process of the run
+        went_on = store.last_event(run.id, Resumed) if run.resumptions or run.rung > 0 else None
+        here = done - (went_on.step if went_on else 0)  # without the steps of an earlier process, or before a rung
         if here >= STEPS_BEFORE_ETA and done < total:  # in wall time, which cached outputs shorten
             eta = passed / here * (total - done)
             if limit is not None and step.seconds > 0:  # the limit is on the run's own clock

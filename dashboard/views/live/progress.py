@@ -100,26 +100,24 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
     share = sum(1.0 if run.status in ENDED else share_done(run, far[run.id]) for run in runs) / len(runs)
     cancelled = sum(run.status == "cancelled" for run in runs)
     were = f", {cancelled} of them cancelled" if cancelled else ""
+    seconds = time_left(runs, far, time.time())
+    left = "" if seconds is None else f", about {duration(seconds)} left"
     doing = [_doing(run, named[run.id], far[run.id]) for run in runs if run.status == "running"]
     failed = any(run.status in (*FAILED, "cancelled") for run in runs)
     if failed and ended == len(runs):  # a full bar would look like success
         share = sum(run.status in RANKED for run in runs) / len(runs)
     with st.container(key="failed_bar" if failed else "bar"):
-        st.progress(share, " ".join([f"{ended} of {len(runs)} runs have ended{were}.{_waits_for(runs)}", *doing]))
-    seconds = time_left(runs, far, time.time()) if any(run.status == "queued" for run in runs) else None
-    if seconds is not None:
-        help = "Each remaining run takes as long as similar runs that have ended on this device."
-        st.caption(f"About {duration(seconds)} left for the sweep.", help=help)
+        said = f"{ended} of {len(runs)} runs have ended{were}{left}.{_waits_for(runs)}"
+        st.progress(share, " ".join([said, *doing]))
 
 
 def _doing(run: Run, name: str, far: Progress) -> str:
     """Says how far a running run is, and what it waits for."""
     steps = f"step {far.done_steps} of {far.total_steps}" if far.total_steps else ""
     phase = "" if steps and far.phase == "train" else far.phase or "starting"
-    left = f"about {duration(far.eta_seconds)} left" if far.eta_seconds is not None else ""
     wish = {"stop": " It stops after this step.", "cancel": " It is being cancelled."}.get(run.wish or "", "")
     quiet = f" It has sent {silence(run)}." if silence(run) else ""
-    return f"{plain(name)}: {', '.join(filter(None, (phase, steps, left)))}.{quiet}{wish}"
+    return f"{plain(name)}: {', '.join(filter(None, (phase, steps)))}.{quiet}{wish}"
 
 
 def _waits_for(runs: list[Run]) -> str:
@@ -205,23 +203,25 @@ def sweep_buttons(runs: list[Run], key: str) -> None:
 
 
 def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:
-    """Returns the seconds until all runs have ended, as many at once as now; None if not known.
+    """Returns the seconds until all runs have ended, as many at once as now; None if not known or none is left.
 
-    A run takes as long as similar ones on the same device; a queued run is expected where the last one began.
+    A run takes as long as similar ones on the same device, without such a run as others that train as many steps; a
+    queued run is expected where the last one began.
     """
     still = [run for run in runs if run.status not in ENDED]
     last = max(runs, key=lambda run: run.started or 0.0)
-    known = [left for run in still if (left := _left(run, last, runs, far[run.id], now)) is not None]
+    known = [left for run in still if (left := _left(run, last, runs, far, now)) is not None]
     if not known or len(known) < len(still):
         return None
     going = sum(run.status == "running" for run in still)
     return max(sum(known) / max(going, 1), *known)  # running beside others does not make a run shorter
 
 
-def _length(run: Run) -> tuple[Any, ...]:
-    """Returns what the time of a run depends on, in a sweep of one table."""
+def _work(run: Run) -> tuple[Any, ...]:
+    """Returns how much a run trains, in a sweep of one table."""
     train = run.settings.train
-    return kind_of(run.settings), train.steps, train.epochs, train.time_limit, train.batch_size, train.context_rows
+    work = train.steps, train.epochs, train.time_limit, train.batch_size, train.context_rows
+    return run.settings.model, run.settings.strategy in TRAINED, *work
 
 
 def _machine(run: Run) -> tuple[str, str]:
@@ -229,23 +229,26 @@ def _machine(run: Run) -> tuple[str, str]:
     return run.device, run.node if run.device == "CPU" else ""
 
 
-def _left(run: Run, last: Run, runs: Sequence[Run], far: Progress, now: float) -> float | None:
+def _whole(run: Run, far: Progress) -> float | None:
+    """Returns the seconds that a run took or, from its steps so far, will take; None if not known."""
+    if run.status in RANKED and run.result is not None and run.ended is not None and run.started is not None:
+        return max(run.ended - run.started, run.result.train_wall_seconds)  # one that paused started several times
+    if far.eta_seconds is None or far.total_steps is None:
+        return None
+    return far.eta_seconds * far.total_steps / (far.total_steps - far.done_steps)
+
+
+def _left(run: Run, last: Run, runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:
     here = _machine(last if run.status == "queued" else run)
     rivals = sum(other.rung >= 0 and race_of(other.settings) == race_of(run.settings) for other in runs)
     share = trained_share(rivals) if 0 <= run.rung < len(RUNGS) and rivals else 1.0  # most will stop at a rung
-    if far.eta_seconds is not None:
-        return share * far.eta_seconds
-    whole = [
-        max(other.ended - other.started, other.result.train_wall_seconds)  # one that paused started several times
-        for other in runs
-        if other.status in RANKED
-        and other.result is not None
-        and _length(other) == _length(run)
-        and _machine(other) == here
-        and other.ended is not None
-        and other.started is not None
-    ]
-    if not whole:
-        return None
-    passed = max(now - run.started, 0.0) if run.status == "running" and run.started is not None else 0.0
-    return share * max(statistics.median(whole) - passed, 0.0)
+    if (eta := far[run.id].eta_seconds) is not None:
+        return share * eta
+    others = [other for other in runs if _work(other) == _work(run) and _machine(other) == here]
+    alike = [other for other in others if kind_of(other.settings) == kind_of(run.settings)]
+    for similar in (alike, others if run.settings.strategy in TRAINED else []):
+        whole = [seconds for other in similar if (seconds := _whole(other, far[other.id])) is not None]
+        if whole:
+            passed = max(now - run.started, 0.0) if run.status == "running" and run.started is not None else 0.0
+            return share * max(statistics.median(whole) - passed, 0.0)
+    return None

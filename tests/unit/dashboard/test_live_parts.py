@@ -65,15 +65,20 @@ def test_most_rates_of_a_rank_are_expected_to_stop_at_a_rung():
     assert time_left([row("a", "finished", 0, 20), alone], known, now=20) == 20
 
 
-def test_the_time_left_of_a_sweep_is_unknown_until_a_similar_run_has_ended():
+def test_the_time_left_of_a_sweep_is_unknown_until_a_run_of_its_kind_and_device_has_steps():
     runs = [row("a", "finished", 0, 10, "inference"), row("b", "queued")]
     assert time_left(runs, dict.fromkeys("ab", far()), now=20) is None
     assert time_left(runs[:1], {"a": far()}, now=20) is None
     for elsewhere in ({"device": "H100"}, {"node": "b"}):
         runs = [row("a", "finished", 0, 10, **elsewhere), row("b", "running", 10), row("c", "queued")]
         assert time_left(runs, {"a": far(), "b": far(eta=9.0), "c": far()}, now=20) is None
+
+
+def test_without_a_similar_run_one_takes_as_long_as_others_with_as_many_steps():
     late = [row("a", "finished", 0, 10, targets=("late_layers",)), row("b", "queued")]
-    assert time_left(late, dict.fromkeys("ab", far()), now=20) is None
+    assert time_left(late, dict.fromkeys("ab", far()), now=20) == 10
+    first = [row("a", "running", 0, targets=("late_layers",)), row("b", "queued")]
+    assert time_left(first, {"a": Progress(10, 40, "train", 6.0), "b": far()}, now=2) == 6 + 8
 
 
 @pytest.mark.parametrize("name", ["loss", "score", "memory"])
