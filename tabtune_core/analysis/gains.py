@@ -62,8 +62,7 @@ def gain_over_zero_shot(gain: Difference, metric: Metric, *, size: float, part: 
     ends = sorted(abs(end) for end in (gain.low, gain.high))
     finest = gain.half or gain.value
     value, low, high = metric.alike((abs(gain.value), *ends), max(abs(size), abs(finest)), finest)
-    unit = {"nats": " nats", TARGET_UNIT: " (in the target's unit)"}.get(metric.unit, "")
-    changes = f"{'improves' if sign > 0 else 'worsens'} {metric.written} by {value}{unit} over zero-shot"
+    changes = f"{'improves' if sign > 0 else 'worsens'} {metric.written} by {value}{_unit(metric)} over zero-shot"
     return f"{where} it {changes}, 95 % interval {low} to {high}{allows}."
 
 
@@ -94,8 +93,7 @@ def between(low: float, high: float, metric: Metric, size: float) -> str:
     'between -0.0400 and +0.0600 nats (+ is better)'
     """
     ends = metric.alike((low, high), max(abs(size), -low, high), min(-low, high) or max(-low, high), signed=True)
-    unit = {"nats": " nats", TARGET_UNIT: " in the target's unit"}.get(metric.unit, "")
-    return f"between {ends[0]} and {ends[1]}{unit}{'' if metric.higher_is_better else f' ({BETTER})'}"
+    return f"between {ends[0]} and {ends[1]}{_unit(metric, directed=True)}"
 
 
 def amount(
@@ -119,11 +117,16 @@ def amount(
     >>> amount(0.00012, 0.00003, METRICS["log_loss"], 0.3), amount(-7e-16, 2e-16, METRICS["mae"], 5e-15, directed=True)
     ('0.000120 ± 0.000030 nats', "-7.000e-16 ± 2.000e-16 (in the target's unit, + is better)")
     """
-    finest = value if math.isnan(half) else half or value
-    size = max(abs(size), abs(finest))
-    written, *noise = metric.alike([value] if math.isnan(half) else [value, half], size, finest, signed=signed)
+    known = not math.isnan(half)
+    finest = half or value if known else value
+    numbers = metric.alike([value, half] if known else [value], max(abs(size), abs(finest)), finest, signed=signed)
+    noise = f" ± {numbers[1].removeprefix('+')}" if known else ""
+    return f"{numbers[0]}{noise}{_unit(metric, unit, directed=directed, known=known)}"
+
+
+def _unit(metric: Metric, unit: str | None = None, *, directed: bool = False, known: bool = True) -> str:
+    """Writes what stands behind a difference: its unit, and in brackets what else to know."""
     notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT and unit != "")
-    notes += [BETTER] * (directed and not metric.higher_is_better) + ["noise not known"] * math.isnan(half)
+    notes += [BETTER] * (directed and not metric.higher_is_better) + ["noise not known"] * (not known)
     of = "nats" * (metric.unit == "nats") if unit is None else unit
-    parts = (written, *(f"± {one.removeprefix('+')}" for one in noise), of, f"({', '.join(notes)})" if notes else "")
-    return " ".join(filter(None, parts))
+    return "".join(f" {part}" for part in (of, f"({', '.join(notes)})" if notes else "") if part)

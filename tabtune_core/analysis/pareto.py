@@ -30,12 +30,6 @@ def cost_noise(column: str, values_N: NDArray[np.float64]) -> NDArray[np.float64
     return np.asarray(np.maximum(least, share * values_N))
 
 
-def _noise(column: str, values_N: NDArray[np.float64], score_noise: float) -> NDArray[np.float64]:
-    if column.startswith("validation_"):
-        return np.full(len(values_N), score_noise)
-    return cost_noise(column, values_N)
-
-
 def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool], *, score_noise: float = 0.0) -> "pd.Series[bool]":
     """Marks rows unless another row is as good on every axis and better on one, beyond noise.
 
@@ -46,14 +40,15 @@ def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool], *, score_n
     guesses_N = (board["strategy"] == "constant").to_numpy() if "strategy" in board else ~known_N
     for name, smaller in smaller_is_better.items():
         value_N = board[name].to_numpy(dtype=np.float64)
-        cost_N, noise_N = value_N * (1 if smaller else -1), _noise(name, value_N, score_noise)
+        cost_N, scored = value_N * (1 if smaller else -1), name.startswith("validation_")
+        noise_N = np.full(len(board), score_noise) if scored else cost_noise(name, value_N)
         with np.errstate(invalid="ignore"):
             ahead_NN = cost_N[:, None] - cost_N  # of the others, by column
         tied_NN = np.maximum(noise_N[:, None], noise_N)
         worse_NN |= ~(ahead_NN >= -tied_NN)
         better_NN |= ahead_NN > tied_NN
         known_N &= ~np.isnan(value_N)
-        if name.startswith("validation_") and not np.isnan(cost_N[guesses_N]).all():
+        if scored and not np.isnan(cost_N[guesses_N]).all():
             known_N &= cost_N < np.nanmin(cost_N[guesses_N])
     return pd.Series(known_N & ~(better_NN & ~worse_NN).any(axis=1), index=board.index, dtype=bool)
 

@@ -6,6 +6,7 @@ In: runs. Out: a reason for each run that is set apart; such runs have no place 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
+from operator import attrgetter
 
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import MODELS, TRAINED
@@ -45,8 +46,8 @@ def apart(runs: Sequence[Run]) -> dict[str, str]:
     for race in groups_of(lambda run: race_of(run.settings) if run.rung >= 0 else None):
         best = max(race, key=_score)
         reasons |= dict.fromkeys((run.id for run in race if run is not best), BEATEN)
-    for key, of_seed, text in _SAME:
-        for group in groups_of(_seed if of_seed else _whole_sweep):
+    for key, among, text in _SAME:
+        for group in groups_of(among):
             values = {run.id: key(run) for run in group if key(run) is not None}
             [(usual, _)] = Counter(values.values()).most_common(1) or [(None, 0)]
             reasons |= {run: text.format(value, usual) for run, value in values.items() if value != usual}
@@ -64,19 +65,6 @@ def _score(run: Run) -> float:
     return -math.inf if math.isnan(score) else metric.sign * score
 
 
-def _seed(run: Run) -> Hashable:
-    return run.settings.seed
-
-
-def _whole_sweep(run: Run) -> Hashable:
-    return True
-
-
-def _split(run: Run) -> Hashable:
-    own = run.settings
-    return own.test_set, own.validation_share, own.train.validation_rows
-
-
 def _steps(run: Run) -> Hashable:
     train = run.settings.train
     length = counted(train.steps, "step") if train.steps else counted(train.epochs, "epoch")
@@ -84,19 +72,21 @@ def _steps(run: Run) -> Hashable:
 
 
 def _train_rows(run: Run) -> Hashable:
-    varied = run.searched  # by a search
-    return run.settings.train.context_rows if run.settings.strategy in TRAINED and not varied else None
+    """A search varies them."""
+    return run.settings.train.context_rows if run.settings.strategy in TRAINED and not run.searched else None
 
 
 def _rows_shown(run: Run) -> Hashable:
     return run.result.context_rows if run.result and run.settings.strategy in MODELS else None
 
 
-_SAME: tuple[tuple[Callable[[Run], Hashable], bool, str], ...] = (
-    (_split, False, OTHER_ROWS),
-    (lambda run: run.result and run.result.rows_sha256, True, OTHER_ROWS),
-    (_steps, False, "trained for {}, the others for {}"),
-    (_train_rows, False, "trained with {:,} context rows, the others with {:,}"),
-    (_rows_shown, True, "predicted with {:,} context rows, the others with {:,}"),
+_BY_SWEEP, _BY_SEED = attrgetter("sweep"), attrgetter("settings.seed")
+_SPLIT = attrgetter("settings.test_set", "settings.validation_share", "settings.train.validation_rows")
+_SAME: tuple[tuple[Callable[[Run], Hashable], Callable[[Run], Hashable], str], ...] = (
+    (_SPLIT, _BY_SWEEP, OTHER_ROWS),
+    (attrgetter("result.rows_sha256"), _BY_SEED, OTHER_ROWS),
+    (_steps, _BY_SWEEP, "trained for {}, the others for {}"),
+    (_train_rows, _BY_SWEEP, "trained with {:,} context rows, the others with {:,}"),
+    (_rows_shown, _BY_SEED, "predicted with {:,} context rows, the others with {:,}"),
 )
-"""What the runs of a sweep share, whether only those of one seed do, and the reason given for a run that differs."""
+"""What runs share, those of a sweep or of one seed of it, and the reason given for a run that differs."""

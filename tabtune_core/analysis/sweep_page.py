@@ -59,9 +59,9 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
     Raises:
         StoreError: there is no such sweep, or no run of it can be read.
     """
-    runs, metric, board, found = _results(store, sweep, rank_by)
+    runs, metric, board, answer = _results(store, sweep, rank_by)
     settings, named = runs[0].settings, store.sweep(sweep)
-    picture = _picture(store, runs, board, found, metric, "svg")
+    picture = _picture(store, runs, metric, board, answer, "svg")
     kept = board["status"].isin((*RANKED, "outrun"))
     note = board["note"].where(kept, board["status"])  # an error may quote cells
     note = note.mask(board["archived"], ("archived, " + note).str.removesuffix(", "))
@@ -75,14 +75,21 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
     with suppress(TableError):
         dataset = get_dataset(store.home, settings.dataset)
     going = sum(run.ended is None for run in runs)
-    lead = [f"{going} of {len(runs)} runs have not ended." if going else "", *found.sentences, found.basis, costs]
+    lead = [f"{going} of {len(runs)} runs have not ended." if going else "", *answer.sentences, answer.basis, costs]
     of_device = [run.id for run in runs if run.id not in away]
     drawn = {"scores": list(labels), "steps": list(labels), "seconds": of_device, "memory": of_device}
-    curves = (named_in(frame_of(store, ids, kind.replace("seconds", "steps"))) for kind, ids in drawn.items())
+    scores, steps, timed, memory = (
+        named_in(frame_of(store, ids, kind.replace("seconds", "steps"))) for kind, ids in drawn.items()
+    )
+    figures = {
+        f"Validation {METRICS[metric].written}": CHARTS["score"].draw(scores, metric=metric),
+        "Training loss": CHARTS["loss"].draw(steps, unit=LOSS_UNITS[settings.task]),
+        "Memory": CHARTS["memory"].draw(memory),
+        "Time per step": CHARTS["seconds"].draw(timed),
+    }
     parts = {"The table": _table(dataset, runs), "Run it again": _again(runs, named.name, dataset)} if dataset else {}
     lead = [f"{_about(store, runs)}.", *filter(None, lead)]
     title = named.name or f"Sweep {sweep}"
-    figures = _figures(metric, *curves)
     return page(named_in(board), metric, title=title, lead=lead, picture=picture, figures=figures, parts=parts)
 
 
@@ -92,8 +99,7 @@ def sweep_picture(store: RunStore, sweep: str, kind: str, rank_by: str | None = 
     Raises:
         StoreError: there is no such sweep, or no run of it can be read.
     """
-    runs, metric, board, found = _results(store, sweep, rank_by)
-    return _picture(store, runs, board, found, metric, kind)
+    return _picture(store, *_results(store, sweep, rank_by), kind)
 
 
 def _results(store: RunStore, sweep: str, rank_by: str | None) -> tuple[list[Run], str, pd.DataFrame, Recommendation]:
@@ -106,15 +112,15 @@ def _results(store: RunStore, sweep: str, rank_by: str | None) -> tuple[list[Run
 
 
 def _picture(
-    store: RunStore, runs: Sequence[Run], board: pd.DataFrame, found: Recommendation, metric: str, kind: str
+    store: RunStore, runs: Sequence[Run], metric: str, board: pd.DataFrame, answer: Recommendation, kind: str
 ) -> bytes:
     from tabtune_core.charts.picture import picture  # matplotlib takes half a second
 
     going = sum(run.ended is None for run in runs)
-    verdict = found.verdict.headline if found.verdict else f"{METRICS[metric].label} against rank"
+    verdict = answer.verdict.headline if answer.verdict else f"{METRICS[metric].label} against rank"
     title = f"{going} of {len(runs)} runs have not ended" if going else verdict
     shown = picture_rows(store, board, metric)
-    return picture(shown, metric, kind, title=title, text=found.in_short, about=f"{_about(store, runs)}; LoRA Lab")
+    return picture(shown, metric, kind, title=title, text=answer.in_short, about=f"{_about(store, runs)}; LoRA Lab")
 
 
 def _about(store: RunStore, runs: Sequence[Run]) -> str:
@@ -131,11 +137,11 @@ def page(
     board: pd.DataFrame,
     rank_by: str,
     *,
-    title: str = "Leaderboard",
-    lead: Sequence[str] = (),
-    picture: bytes = b"",
-    figures: Mapping[str, go.Figure] | None = None,
-    parts: Mapping[str, str] | None = None,
+    title: str,
+    lead: Sequence[str],
+    picture: bytes,
+    figures: Mapping[str, go.Figure],
+    parts: Mapping[str, str],
 ) -> str:
     """Returns the HTML of a board; texts and names of entries are escaped.
 
@@ -145,11 +151,11 @@ def page(
     from plotly.offline import get_plotlyjs
 
     ranked = board[board["place"].notna()]  # without archived runs
-    once = at_one_rate(board[board["strategy"] == "peft"]) if "fixed_rate" in board else ""
+    once = at_one_rate(board[board["strategy"] == "peft"])
     costs = {f"{name}{once}": CHARTS["pareto"].draw(ranked, x=cost, metric=rank_by) for name, cost in COSTS.items()}
     shown = f'<img alt="Score against rank" src="data:image/svg+xml;base64,{b64encode(picture).decode()}">'
-    first_picture = _section(f"{METRICS[rank_by].label} against rank{once}", shown) if picture else ""
-    drawn = "".join(_section(name, _drawn(figure), "chart") for name, figure in {**costs, **(figures or {})}.items())
+    first_picture = _section(f"{METRICS[rank_by].label} against rank{once}", shown)
+    drawn = "".join(_section(name, _drawn(figure), "chart") for name, figure in {**costs, **figures}.items())
     first = "".join(f"<p>{escape(text)}</p>" for text in lead)
     style, script = (
         Path(__file__).with_name(f"sweep_page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js")
@@ -158,23 +164,11 @@ def page(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{_ALONE}'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(title)}</title><style>{style}</style><script>{get_plotlyjs()}</script></head>"
-        f"<body><h1>{escape(title)}</h1>{first_picture}{f'<div class=lead>{first}</div>' if first else ''}"
+        f"<body><h1>{escape(title)}</h1>{first_picture}<div class=lead>{first}</div>"
         f"<div class=charts>{drawn}</div>{_section('Leaderboard', _tables(board, rank_by))}"
-        f"{''.join(_section(name, part) for name, part in (parts or {}).items())}"
+        f"{''.join(_section(name, part) for name, part in parts.items())}"
         f"<script>{script}</script></body></html>"
     )
-
-
-def _figures(
-    metric: str, scores: pd.DataFrame, steps: pd.DataFrame, timed: pd.DataFrame, memory: pd.DataFrame
-) -> dict[str, go.Figure]:
-    """Draws the curves; ``timed`` and ``memory`` are of the runs on the sweep's own device."""
-    return {
-        f"Validation {METRICS[metric].written}": CHARTS["score"].draw(scores, metric=metric),
-        "Training loss": CHARTS["loss"].draw(steps, unit=LOSS_UNITS[METRICS[metric].task]),
-        "Memory": CHARTS["memory"].draw(memory),
-        "Time per step": CHARTS["seconds"].draw(timed),
-    }
 
 
 def _table(dataset: Dataset, runs: Sequence[Run]) -> str:
