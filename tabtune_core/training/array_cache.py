@@ -83,7 +83,7 @@ class SharedArrays:
     def read(self, file: Path) -> NDArray[Any] | None:
         """Returns the array of a file, whose checksum the zip has; None if it does not exist or is damaged."""
         try:
-            with np.load(file) as held:
+            with file.open("rb") as opened, np.load(opened) as held:
                 array: NDArray[Any] = held["array"]
                 seconds = float(held["seconds"])
         except FileNotFoundError:

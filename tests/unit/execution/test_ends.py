@@ -30,6 +30,12 @@ def begun(store, target="waiting"):
     return store.run(run_id)
 
 
+def suspend(pid):
+    """Stops a process, and waits until it has: one with several threads goes on for a moment."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+
+
 def finish(store):
     """Lets the next worker end everything."""
     (store.home / "go").touch()
@@ -70,7 +76,7 @@ def test_a_worker_that_is_told_to_end_queues_its_run_again(store, number):
 def test_a_suspended_run_of_a_killed_worker_is_killed_before_its_copy_starts(store):
     with working(store) as worker:
         run = begun(store)
-        os.kill(run.pid, signal.SIGSTOP)
+        suspend(run.pid)
         worker.kill()
         worker.wait()
         assert psutil.Process(run.pid).status() == psutil.STATUS_STOPPED
@@ -109,8 +115,7 @@ def test_a_pid_alone_proves_nothing(store, sleeper):
 def test_a_process_is_known_by_its_creation_time_also_as_a_zombie_and_suspended(sleeper):
     written = identity_of(sleeper.pid)
     assert is_alive(sleeper.pid, written) and is_alive(sleeper.pid, f"{float(written) + 1:.2f}")
-    sleeper.send_signal(signal.SIGSTOP)
-    wait_until(lambda: psutil.Process(sleeper.pid).status() == psutil.STATUS_STOPPED)
+    suspend(sleeper.pid)
     assert kill(sleeper.pid, written)
     assert psutil.Process(sleeper.pid).status() == psutil.STATUS_ZOMBIE
     assert not is_alive(sleeper.pid, written) and identity_of(sleeper.pid) is None
@@ -152,7 +157,7 @@ def test_a_cancelled_run_of_a_killed_worker_is_not_resumed(store):
 def test_a_suspended_run_goes_on_and_can_be_cancelled(store):
     with working(store):
         run = begun(store)
-        os.kill(run.pid, signal.SIGSTOP)
+        suspend(run.pid)
         job = store.add_job("double", {"number": 1})
         wait_until(lambda: store.job(job).status in JOB_ENDED)
         assert store.run(run.id).status == "running"

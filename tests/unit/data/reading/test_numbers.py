@@ -209,7 +209,7 @@ def read_like(style):
     return ReadAs(reading, {"grams": "number", "length": "number", "of": "category"}, ["grams", "length", "of"], "y")
 
 
-@pytest.mark.parametrize(("style", "rows"), zip(WRITTEN, (1, 12, 12, 1, 1), strict=True))
+@pytest.mark.parametrize(("style", "rows"), [*zip(WRITTEN, (1, 12, 12, 1, 1), strict=True)])
 def test_rows_with_any_separator_and_decimal_mark_give_the_same_numbers(style, rows):
     like, frame = read_like(style), weights(rows)
     for other in WRITTEN:
