@@ -27,26 +27,18 @@ SCIKIT_LEARN = "scikit-learn"
 """Model of the runs that need no foundation model."""
 TEXT, WHOLE, NUMBER = "object", "Int64", "float64"
 MEASURED = {
-    "steps": WHOLE,
-    "planned_steps": WHOLE,
-    "best_step": WHOLE,
+    **dict.fromkeys(("steps", "planned_steps", "best_step"), WHOLE),
     "stopped_early": TEXT,
-    "trainable_parameters": WHOLE,
-    "total_parameters": WHOLE,
+    **dict.fromkeys(("trainable_parameters", "total_parameters"), WHOLE),
     "trainable_percent": NUMBER,
-    "peak_memory_bytes": WHOLE,
-    "growth_memory_bytes": WHOLE,
-    "predict_growth_memory_bytes": WHOLE,
+    **dict.fromkeys(("peak_memory_bytes", "growth_memory_bytes", "predict_growth_memory_bytes"), WHOLE),
     "run_growth_memory_bytes": WHOLE,
-    "train_seconds": NUMBER,
-    "train_wall_seconds": NUMBER,
-    "shared_saved_seconds": NUMBER,
+    **dict.fromkeys(("train_seconds", "train_wall_seconds", "shared_saved_seconds"), NUMBER),
     "ended_by": TEXT,
     "predict_seconds": NUMBER,
     "adapter_bytes": WHOLE,
     "adapter_verified": TEXT,
-    "context_rows": WHOLE,
-    "train_context_rows": WHOLE,
+    **dict.fromkeys(("context_rows", "train_context_rows"), WHOLE),
     "rows_sha256": TEXT,
 }
 """Fields of a result besides its scores, and the kind of their columns."""
@@ -166,22 +158,14 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
     settings, lora = run.settings, run.settings.lora
     row = {
         "run": run.id,
-        "sweep": run.sweep,
-        "name": run.name,
-        "status": run.status,
-        "dataset": settings.dataset,
-        "target": settings.target,
+        **{name: getattr(run, name) for name in ("sweep", "name", "status", "device", "archived", "resumed")},
+        **{name: getattr(settings, name) for name in ("dataset", "target", "strategy", "seed")},
         "model": SCIKIT_LEARN if settings.strategy in REFERENCES else settings.model,
-        "strategy": settings.strategy,
-        "seed": settings.seed,
         "held_out_set": settings.test_set,
         "variant": ", ".join(part for part in (settings.variant, settings.split, differing) if part) or "plain",
-        "device": run.device,
         "note": run.error or (f"{run.ended_as}: {why_ended(run)}" if run.status == "outrun" else ""),
         "own_note": run.note,
-        "archived": run.archived,
         "ended_by": "",
-        "resumed": run.resumed,
     }
     if settings.strategy in TRAINED:
         row["learning_rate"] = settings.learning_rate

@@ -32,12 +32,7 @@ FAR = 30.0
 
 
 def line(
-    drawn: go.Figure,
-    label: str,
-    style: RunStyle,
-    x: NDArray[np.generic],
-    y: NDArray[np.floating],
-    **more: Any,
+    drawn: go.Figure, label: str, style: RunStyle, x: NDArray[np.generic], y: NDArray[np.floating], **more: Any
 ) -> None:
     """Draws the line of one run, as its style says."""
     look = {

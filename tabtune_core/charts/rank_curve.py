@@ -25,11 +25,7 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
 HALF = half_width("lora_gap")
-COSTS = {
-    "run_growth_memory_bytes": ("MB", MEGABYTE),
-    "train_seconds": ("s", 1.0),
-    "adapter_bytes": ("kB", 1e3),
-}
+COSTS = {"run_growth_memory_bytes": ("MB", MEGABYTE), "train_seconds": ("s", 1.0), "adapter_bytes": ("kB", 1e3)}
 """Below the score, by column: unit and its size; memory is what the run added to the loaded model."""
 LINE = "#5F7186"
 """Of the line through the ranks, whose points have their own colours."""

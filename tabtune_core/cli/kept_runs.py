@@ -56,42 +56,27 @@ def show_run(asked: argparse.Namespace) -> int:
     planned, table_words = store.last_event(run.id, RunPlanned), None
     with suppress(TableError):  # the workspace has it no more
         table_words = shlex.join(get_dataset(store.home, run.settings.dataset).words())
-    _print_json(
-        {
-            **_in_short(run),
-            "error": run.error,
-            "own_note": run.note,
-            "folder": str(store.run_dir(run.id)),
-            "adapter": str(package) if (package := store.run_dir(run.id) / ADAPTER_FILE).exists() else None,
-            "table": table_words,
-            "notes": [dataclasses.asdict(note) for note in notes],
-            "settings": run.settings.to_dict(),
-            "base": planned and planned.base,
-            "result": run.result and dataclasses.asdict(run.result),
-        }
-    )
+    facts = {
+        **_in_short(run),
+        **{"error": run.error, "own_note": run.note, "folder": str(store.run_dir(run.id)), "table": table_words},
+        "adapter": str(package) if (package := store.run_dir(run.id) / ADAPTER_FILE).exists() else None,
+        **{"notes": [dataclasses.asdict(note) for note in notes], "settings": run.settings.to_dict()},
+        **{"base": planned and planned.base, "result": run.result and dataclasses.asdict(run.result)},
+    }
+    _print_json(facts)
     return 0
 
 
 def _in_short(run: Run) -> dict[str, Any]:
     metric, result = run.settings.selection_metric, run.result
+    named = ("sweep", "name", "status", "created", "started", "ended")
     return {
         "run": run.id,
-        "sweep": run.sweep,
-        "name": run.name,
-        "status": run.status,
-        "dataset": run.settings.dataset,
-        "target": run.settings.target,
+        **{name: getattr(run, name) for name in named},
+        **{name: getattr(run.settings, name) for name in ("dataset", "target", "model")},
         "test_rows": run.settings.test_rows_in_words,
-        "model": run.settings.model,
-        "node": run.node or None,
-        "slot": run.slot or None,
-        "created": run.created,
-        "started": run.started,
-        "ended": run.ended,
-        "metric": metric,
-        "validation": result and result.validation.get(metric),
-        "test": result and result.test.get(metric),
+        **{"node": run.node or None, "slot": run.slot or None, "metric": metric},
+        **{part: result and getattr(result, part).get(metric) for part in ("validation", "test")},
     }
 
 

@@ -37,15 +37,7 @@ from tabtune_core.scratch import scratch_folder
 from tabtune_core.search.budget import Clock, Parts, check_budget, in_words
 from tabtune_core.search.proposer import what_was_learned
 from tabtune_core.search.space import space_of
-from tabtune_core.settings import (
-    AXES,
-    MANY_RUNS,
-    REFERENCES,
-    SETTINGS,
-    STRATEGY_NAMES,
-    RunSettings,
-    SweepSettings,
-)
+from tabtune_core.settings import AXES, MANY_RUNS, REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings, SweepSettings
 from tabtune_core.settings.labels import numbered
 from tabtune_core.settings.serialization import from_values
 from tabtune_core.store.run_folder import ADAPTER_FILE

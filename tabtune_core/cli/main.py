@@ -40,14 +40,6 @@ from tabtune_core.upstream import DISTRIBUTION, installed
 USAGE = "%(prog)s DATA --target COLUMN [options]"
 OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "export")
 """Commands that need an existing workspace; without a check they would create the folder of a mistyped --home."""
-HELP_ALL = "--help-all"
-FIRST = {
-    *("data", "--help", "--home", "--adapters", "--format", "--settings", "--set", "--memory", "--minutes"),
-    *("target", "task", "model", "device", "split_by", "split_column", "strategy", "rank", "epochs", "context_rows"),
-    *("ranks", "seeds", "learning_rates", "one_rate", "zero_shot", "full_fine_tuning", "references"),
-    *("missing_marks", "leave_out", "rows"),
-}
-"""Settings, reading choices and flags in the help of a command that starts runs; ``--help-all`` has the others."""
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 """Names and keywords of ``argparse.ArgumentParser.add_argument``."""
 
@@ -57,6 +49,13 @@ def _argument(*names: str, **how: Any) -> Argument:
 
 
 _TABLE = "a file, an address (https://, hf://, openml:ID), or the id of a table in the workspace"
+_DATA = _argument("data", metavar="DATA", help=_TABLE)
+_MINUTES = "find the best rank, rate, dropout, adapted parts, variant and context rows in this time"
+_SCORE = "validation score (default: the selection metric); see the reference of metrics"
+_TO = (
+    "html[:FILE], picture[:FILE.png or .svg], or a tracker: a tracking URI of mlflow, a project of wandb, a folder of "
+    "tensorboard"
+)
 _SWEEP = _argument("sweep", metavar="SWEEP", nargs="?", help="id of the sweep (default: the newest)")
 _FORMAT = _argument("--format", choices=("table", "csv", "json"), default="table", help="of the output")
 _ADAPTERS = _argument("--adapters", metavar="DIR", type=Path, help="copy the adapter packages there")
@@ -92,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = list(sys.argv[1:] if arguments is None else arguments)
         if given[:1] == ["worker"]:
             given[1:1] = flags_in_environment()
-        asked, unknown = _parser(whole=HELP_ALL in given).parse_known_args(given)
+        asked, unknown = _parser().parse_known_args(given)
         if unknown:  # argparse would show the usage of loralab in place of the command's own
             asked.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         if getattr(asked, "home", "none") is None:
@@ -121,8 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _parser(*, whole: bool = False) -> argparse.ArgumentParser:
-    """Makes the parser; its help lists the flags that people touch first, or the ``whole`` of them."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="loralab", description="LoRA trade-offs of tabular foundation models, measured on your own table."
     )
@@ -138,11 +136,6 @@ def _parser(*, whole: bool = False) -> argparse.ArgumentParser:
             own.add_argument(*names, **how)
         command.more(own)
         own.add_argument("--home", metavar="DIR", type=named_home, help="workspace (TABTUNE_HOME or ~/.tabtune)")
-        if usage:
-            for action in () if whole else own._actions:
-                if not {action.dest.rpartition(".")[2], *action.option_strings} & FIRST:
-                    action.help = argparse.SUPPRESS
-            own.add_argument(HELP_ALL, action="help", help="show all flags and exit")
     return parser
 
 
@@ -185,22 +178,12 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
     add_worker_flags(parser)
 
 
-_DATA = _argument("data", metavar="DATA", help=_TABLE)
 COMMANDS = {
     "sweep": Command(
         _of_launch("start_sweep"),
         "Compare LoRA ranks with zero-shot and full fine-tuning. Trains every point of a grid of ranks, alphas, "
         "dropouts, target modules and rates.",
-        (
-            _DATA,
-            *_OUTPUT,
-            _argument(
-                "--minutes",
-                metavar="N",
-                type=float,
-                help="find the best rank, rate, dropout, adapted parts, variant and context rows in this time",
-            ),
-        ),
+        (_DATA, *_OUTPUT, _argument("--minutes", metavar="N", type=float, help=_MINUTES)),
         _add_sweep,
     ),
     "train": Command(
@@ -219,16 +202,7 @@ COMMANDS = {
     "leaderboard": Command(
         print_leaderboard,
         "Print the runs of a sweep, best first.",
-        (
-            _SWEEP,
-            _FORMAT,
-            _argument(
-                "--rank-by",
-                choices=tuple(METRICS),
-                metavar="METRIC",
-                help="validation score (default: the selection metric); see the reference of metrics",
-            ),
-        ),
+        (_SWEEP, _FORMAT, _argument("--rank-by", choices=tuple(METRICS), metavar="METRIC", help=_SCORE)),
     ),
     "runs": Command(
         list_runs,
@@ -253,10 +227,7 @@ COMMANDS = {
     "predict": Command(
         print_predictions,
         "Predict rows with an adapter. Prints CSV, one line a row.",
-        (
-            *(_ADAPTER, *_BASE, _CONTEXT),
-            _argument("data", metavar="DATA", help=f"the rows, with or without target: {_TABLE}"),
-        ),
+        (_ADAPTER, *_BASE, _CONTEXT, _argument("data", metavar="DATA", help=f"rows, with or without target: {_TABLE}")),
     ),
     "serve": Command(
         serve_adapters,
@@ -295,15 +266,7 @@ COMMANDS = {
         "Write a sweep as one HTML page or as its picture (PNG or SVG), or send it to a tracker. "
         f"Trackers are {', '.join(TRACKERS)}. Runs that are already there are not sent twice, and no row of the table "
         "is sent.",
-        (
-            _argument(
-                "to",
-                metavar="TO[:WHERE]",
-                help="html[:FILE], picture[:FILE.png or .svg], or a tracker: a tracking URI of mlflow, a project of "
-                "wandb, a folder of tensorboard",
-            ),
-            _SWEEP,
-        ),
+        (_argument("to", metavar="TO[:WHERE]", help=_TO), _SWEEP),
     ),
     "doctor": Command(
         diagnose,

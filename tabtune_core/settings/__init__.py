@@ -8,29 +8,3 @@ from tabtune_core.settings.run import LEARNING_RATES, REFERENCES, SETTINGS, STRA
 from tabtune_core.settings.serialization import read_pattern
 from tabtune_core.settings.sweep import AXES, MANY_RUNS, SweepSettings
 from tabtune_core.settings.training import Amp, Bias, LoraSettings, Optimizer, Schedule, TrainSettings
-
-__all__ = [
-    "AXES",
-    "LEARNING_RATES",
-    "LORA",
-    "MANY_RUNS",
-    "MODELS",
-    "REFERENCES",
-    "SETTINGS",
-    "STRATEGY_NAMES",
-    "TRAINED",
-    "Amp",
-    "Bias",
-    "LoraSettings",
-    "Optimizer",
-    "RunSettings",
-    "Schedule",
-    "Setting",
-    "SplitBy",
-    "Strategy",
-    "SweepSettings",
-    "TrainSettings",
-    "describe",
-    "read_pattern",
-    "rows_of",
-]

@@ -13,16 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from tabtune_core.errors import ShortageError
-from tabtune_core.events import (
-    Evaluated,
-    Event,
-    Resumed,
-    RunPlanned,
-    StepDone,
-    from_json,
-    required,
-    to_json,
-)
+from tabtune_core.events import Evaluated, Event, Resumed, RunPlanned, StepDone, from_json, required, to_json
 from tabtune_core.files.plain_values import LARGEST
 from tabtune_core.store.database import Database
 
