@@ -32,10 +32,8 @@ def print_predictions(asked: argparse.Namespace) -> int:
     with scratch_folder() as folder:
         source = file_of(asked.data, asked.home, folder)
         model = load_adapter(_package(asked), checkpoint=asked.checkpoint, device=asked.device)
-        context, rows = (
-            model.context(_table_of(model, asked)),
-            read_new_rows(source, model.facts.read_as, limit_bytes=LIMIT_BYTES),
-        )
+        context = model.context(_table_of(model, asked))
+        rows = read_new_rows(source, model.facts.read_as, limit_bytes=LIMIT_BYTES)
     for note in (*rows.notes, *context.encoder.unread(rows.frame)):
         say(note)
     predicted = model.predict_table(rows.frame, context=context)
@@ -51,9 +49,8 @@ def _package(asked: argparse.Namespace) -> Path:
     store = RunStore(asked.home)
     run = store.run(named)
     if run.result is None or not run.result.adapter_verified:
-        raise AdapterError(
-            f"The run {run.id} has no adapter that a fresh process has verified. Choose a finished run of LoRA."
-        )
+        none = f"The run {run.id} has no adapter that a fresh process has verified"
+        raise AdapterError(f"{none}. Choose a finished run of LoRA.")
     return store.run_dir(run.id) / ADAPTER_FILE
 
 
@@ -70,10 +67,8 @@ def _table_of(model: "AdaptedModel", asked: argparse.Namespace) -> "pd.DataFrame
     except TableError as error:
         if asked.context:
             raise
-        name = model.facts.table_name
-        raise TableError(
-            f"{error} Or name the table that the adapter was trained on, {name!r}, with --context FILE."
-        ) from error
+        other = f"Or name the table that the adapter was trained on, {model.facts.table_name!r}, with --context FILE."
+        raise TableError(f"{error} {other}") from error
 
 
 def serve_adapters(asked: argparse.Namespace) -> int:
@@ -83,22 +78,14 @@ def serve_adapters(asked: argparse.Namespace) -> int:
     try:
         from tabtune_core.serving.application import Limits, application, serve
     except ImportError as error:
-        raise MissingPackageError(
-            "Serving needs FastAPI and uvicorn. Run: pip install 'tabtune-dashboard[serve]'"
-        ) from error
+        needs = "Serving needs FastAPI and uvicorn. Run: pip install 'tabtune-dashboard[serve]'"
+        raise MissingPackageError(needs) from error
     access = decide(asked.address, asked.allow_host)
-    served = open_adapters(
-        asked.adapters,
-        partial(_table_of, asked=asked),
-        checkpoint=asked.checkpoint,
-        device=asked.device,
-        merged=asked.merge,
-    )
+    how = {"checkpoint": asked.checkpoint, "device": asked.device, "merged": asked.merge}
+    served = open_adapters(asked.adapters, partial(_table_of, asked=asked), **how)
     for one in served.values():
-        say(
-            f"{one.name}: predicts {one.about['target']!r} with {one.about['model']}; licence of the weights: "
-            f"{one.about['licence']}"
-        )
+        predicts = f"predicts {one.about['target']!r} with {one.about['model']}"
+        say(f"{one.name}: {predicts}; licence of the weights: {one.about['licence']}")
     serve(application(served, access, Limits()), access, asked.port, say)
     return 0
 
@@ -110,9 +97,8 @@ def write_merged(asked: argparse.Namespace) -> int:
     package = _package(asked)
     inputs = (package, *((asked.checkpoint, asked.checkpoint.parent) if asked.checkpoint else ()))
     if asked.out.resolve() in [source.resolve() for source in inputs]:  # weights of several files are in a folder
-        raise SettingError(
-            f"{str(asked.out)!r} is one of the files to merge, or their folder, and would be overwritten. Name another."
-        )
+        lost = f"{str(asked.out)!r} is one of the files to merge, or their folder, and would be overwritten"
+        raise SettingError(f"{lost}. Name another.")
     load_adapter(package, checkpoint=asked.checkpoint, device=asked.device).save_merged(asked.out)
     say(f"Merged into {asked.out}")
     return 0

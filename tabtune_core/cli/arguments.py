@@ -36,22 +36,15 @@ def add_flags(
     for row in rows_of(settings):
         if row.name not in leave_out and (row.name in ORDINARY or row.name not in SETTINGS):
             text = _help(_in_short(row.help), "by the target" if row.name == "task" else row.default)
-            group.add_argument(
-                flag_of(row.name), dest=f"{section}{row.name}", default=argparse.SUPPRESS, help=text, **_kind(row.kind)
-            )
+            how = {"default": argparse.SUPPRESS, "help": text, **_kind(row.kind)}
+            group.add_argument(flag_of(row.name), dest=f"{section}{row.name}", **how)
 
 
 def add_set(group: argparse._ArgumentGroup, section: str) -> None:
     """Adds ``--set NAME=VALUE``, whose values are kept in a list under ``section`` + ``set``."""
-    group.add_argument(
-        "--set",
-        dest=f"{section}set",
-        action="append",
-        type=_assignment,
-        metavar="NAME=VALUE",
-        default=argparse.SUPPRESS,
-        help="any other setting, for example --set optimizer=sgd --set lora.use_dora=true",
-    )
+    text = "any other setting, for example --set optimizer=sgd --set lora.use_dora=true"
+    how: dict[str, Any] = {"action": "append", "type": _assignment, "metavar": "NAME=VALUE", "help": text}
+    group.add_argument("--set", dest=f"{section}set", default=argparse.SUPPRESS, **how)
 
 
 def add_reading_flags(group: argparse._ArgumentGroup) -> None:
@@ -105,12 +98,6 @@ def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
     values: dict[str, Any] = {
         path.removeprefix("reading."): value for path, value in vars(arguments).items() if path.startswith("reading.")
     }
-    for flag in (name for name, value in values.items() if value == []):  # Python leaves out --
-        named = flag.removesuffix("_marks").replace("_", "-")
-        raise SettingError(
-            f"--{named} names nothing. If '--' was meant, write it with a blank in front and in quotes: --{named} ' "
-            "--'."
-        )
     marks = tuple(values.pop("missing_marks", ()))
     kinds: dict[str, Kind] = dict.fromkeys(values.pop("encode_text", ()), "encoded")
     kinds |= dict.fromkeys(values.pop("leave_out", ()), "ignored")
@@ -127,21 +114,21 @@ def answer_flags(question: Question) -> str:
     """Returns the flags that answer a question about a file or a table."""
     from tabtune_core.data.split_question import read_answer
 
+    options = question.options
     if question.field == "split":
-        answers = [read_answer(option) for option in question.options]
+        answers = map(read_answer, options)
         return " or ".join(
             f"--split-by {by}" + (f" --split-column {shlex.quote(column)}" if column else "") for by, column in answers
         )
+    orders = {"true": "--day-first", "false": "--month-first"}
     return {
         "header": "--header or --no-header",
-        "skip_last": f"--skip-last {question.options[-1]}",
-        "day_first": " or ".join(
-            {"true": "--day-first", "false": "--month-first"}.get(option, "--year-first") for option in question.options
-        ),
-        "decimal_commas": f"--decimal-comma {_words(question.options)}",
-        "sheet": f"--sheet NAME ({', '.join(map(shlex.quote, question.options))})",
-        "encoding": f"--encoding NAME ({', '.join(question.options)})",
-        "missing_marks": f"--missing {_words(question.options)}",
+        "skip_last": f"--skip-last {options[-1]}",
+        "day_first": " or ".join(orders.get(option, "--year-first") for option in options),
+        "decimal_commas": f"--decimal-comma {_words(options)}",
+        "sheet": f"--sheet NAME ({', '.join(map(shlex.quote, options))})",
+        "encoding": f"--encoding NAME ({', '.join(options)})",
+        "missing_marks": f"--missing {_words(options)}",
     }[question.field]
 
 

@@ -37,36 +37,32 @@ def print_fits(asked: argparse.Namespace) -> int:
     check_target(store, dataset, [run.changed(amp="off")])  # the GPU that is asked about may not be in this machine
     table = TableSizes.of(load_frame(store.home, dataset.id), dataset.columns, run)
     device = DeviceMemory.of(run.device, machine_memory(), card_memory())
+    name, size, on_gpu = device.name, device.all_bytes, device.on_gpu
     if asked.memory is not None:
         require(1 <= asked.memory <= 10_000, f"--memory is {asked.memory:g}; it must be a size from 1 to 10,000 GB.")
-        on_gpu = run.device != "cpu"
-        size = asked.memory * 1e9
-        device = DeviceMemory(f"{'a GPU' if on_gpu else 'a CPU'} with {asked.memory:g} GB", size, size, on_gpu)
-    if device.all_bytes is None:
-        raise SettingError(f"The memory of {device.name} is not known; give it in GB, such as --memory 24.")
-    fitting = what_fits(
-        run,
-        table.split,
-        features=table.features,
-        classes=table.classes,
-        memory_bytes=device.all_bytes,
-        on_gpu=device.on_gpu,
-    )
-    frame = pd.DataFrame(
-        {
-            "settings": line.settings,
-            "needed_gb": round(line.needed_bytes / 1e9, 2),
-            "used_gb_at_most": round(line.used_bytes / 1e9, 2),
-            "most_context_rows": line.context_rows or 0,
-            "largest_rank": line.rank or 0,
-        }
-        for line in fitting.lines
-    )
+        size, on_gpu = asked.memory * 1e9, run.device != "cpu"
+        name = f"{'a GPU' if on_gpu else 'a CPU'} with {asked.memory:g} GB"
+    if size is None:
+        raise SettingError(f"The memory of {name} is not known; give it in GB, such as --memory 24.")
+    sizes = {"features": table.features, "classes": table.classes}
+    fits = what_fits(run, table.split, **sizes, memory_bytes=size, on_gpu=on_gpu)
+    rows = [
+        (
+            line.settings,
+            round(line.needed_bytes / 1e9, 2),
+            round(line.used_bytes / 1e9, 2),
+            line.context_rows,
+            line.rank,
+        )
+        for line in fits.lines
+    ]
+    columns = ["settings", "needed_gb", "used_gb_at_most", "most_context_rows", "largest_rank"]
+    frame = pd.DataFrame(rows, columns=columns).fillna(0).astype(dict.fromkeys(columns[3:], int))
     print_as(asked.format, frame, frame.to_string(index=False))
-    say(
-        f"{get_card(run.model).title} on {device.name} ({device.all_bytes / 1e9:.1f} GB): {run.train.context_rows:,} "
-        f"context rows{f', rank {run.lora.rank}' if run.strategy == 'peft' else ''} as set; the table allows "
-        f"{fitting.most_rows:,}. Predictions would use {fitting.shown_rows:,}. 0: nothing fits."
+    as_set = (
+        f"{run.train.context_rows:,} context rows{f', rank {run.lora.rank}' if run.strategy == 'peft' else ''} as set"
     )
+    table_allows = f"the table allows {fits.most_rows:,}. Predictions would use {fits.shown_rows:,}. 0: nothing fits."
+    say(f"{get_card(run.model).title} on {name} ({size / 1e9:.1f} GB): {as_set}; {table_allows}")
     say(CHECKED)
     return 0

@@ -106,9 +106,8 @@ def runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:
     """Returns the runs of a sweep, by default the newest."""
     sweeps = store.sweeps()
     if not sweeps:
-        raise StoreError(
-            f"The workspace {store.home} holds no runs yet; start some with 'loralab sweep DATA --target COLUMN'."
-        )
+        start = "start some with 'loralab sweep DATA --target COLUMN'"
+        raise StoreError(f"The workspace {store.home} holds no runs yet; {start}.")
     if runs := _readable(store, chosen := sweep or sweeps[0].id):
         return runs
     raise StoreError(f"No run of the sweep {chosen!r} can be read. Open the workspace with the version that wrote it.")

@@ -64,7 +64,7 @@ def start_sweep(asked: argparse.Namespace) -> int:
     settle_target(store, dataset, run)
     if asked.minutes is not None:
         parts = Parts.of(from_values(SweepSettings, {**values, "run": run}, ""))
-        return _launch(store, asked, dataset, parts.runs, search=parts)
+        return _launch(store, asked, dataset, parts.runs, search=True)
     sweep = with_tried_rates(from_values(SweepSettings, {**values, "run": run}, ""))
     say(f"{counted(sweep.size, 'run')}: {sweep.formula}")
     if sweep.size > MANY_RUNS:
@@ -137,38 +137,27 @@ def _launch(
     settings: list[RunSettings],
     *,
     halving: bool = False,
-    search: "Parts | None" = None,
+    search: bool = False,
 ) -> int:
     """Queues the runs, or those that a search begins with, follows them to their end and shows how they did."""
     from tabtune_core.analysis.launch_checks import on_unequal_gpus, too_large
 
     first = settings[0]
     if first.target in getattr(asked, "reading.leave_out", ()):
-        raise SettingError(
-            f"--leave-out names {first.target!r}, which is the column to predict. Name it in one place only."
-        )
+        both = f"--leave-out names {first.target!r}, which is the column to predict"
+        raise SettingError(f"{both}. Name it in one place only.")
     trained_on = check_target(store, dataset, settings)
-    here = cluster_for_new_runs(store.home) is None  # a cluster's nodes have other memory than this machine
-    if here and not asked.insist and (reason := too_large(store.home, settings)):
-        raise SettingError(f"{reason} Nothing was started; {INSIST} starts it anyway.")
-    settings = on_unequal_gpus(store.home, settings) if here else settings
+    if cluster_for_new_runs(store.home) is None:  # a cluster's nodes have other memory than this machine
+        if not asked.insist and (reason := too_large(store.home, settings)):
+            raise SettingError(f"{reason} Nothing was started; {INSIST} starts it anyway.")
+        settings = on_unequal_gpus(store.home, settings)
     _make_folder(asked.adapters)
-    card = get_card(first.model)
-    if any(one.strategy not in REFERENCES for one in settings):  # a download shows its progress here, not in a log
-        _, source = find_checkpoint(card, first.task, first.checkpoint)
-        if source.licence.commercial is False:
-            say(f"Licence of {source.file}: {source.licence}")
-    for strategy in dict.fromkeys(
-        one.strategy for one in settings if one != with_usual_rate(one) and one.checkpoint is None
-    ):
-        say(f"Learning rate of {STRATEGY_NAMES[strategy]}: {card.told_rate(first.task, strategy)}")
-    name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
-    if search is not None:
-        search = Parts.sort(settings)
-        _check_time(store, search, 60 * asked.minutes, trained_on)
-        sweep, ids = search.add(
-            store, 60 * asked.minutes, trained_on, asked.name or f"{name}; {asked.minutes:g} minutes"
-        )
+    _say_weights(settings)
+    name = "; ".join(filter(None, (f"{dataset.name}: {get_card(first.model).title}", first.split)))
+    if search:
+        seconds, parts = 60 * asked.minutes, Parts.sort(settings)
+        _check_time(store, parts, seconds, trained_on)
+        sweep, ids = parts.add(store, seconds, trained_on, asked.name or f"{name}; {asked.minutes:g} minutes")
         say(f"Search {sweep} in {store.home}")
     else:
         _say_time(store, settings, trained_on, halving=halving)
@@ -176,6 +165,18 @@ def _launch(
         say(f"Sweep {sweep}: {counted(len(ids), 'run')} in {store.home}")
     say(f"Test rows: {'; '.join(dict.fromkeys(one.test_rows_in_words for one in settings))}")
     return _follow_to_the_board(store, sweep, ids, asked, partial(say_what_may_leak, store, dataset, first))
+
+
+def _say_weights(settings: list[RunSettings]) -> None:
+    """Finds the weights, and prints what there is to know of their licence and learning rates."""
+    first, card = settings[0], get_card(settings[0].model)
+    if any(one.strategy not in REFERENCES for one in settings):  # a download shows its progress here, not in a log
+        _, source = find_checkpoint(card, first.task, first.checkpoint)
+        if source.licence.commercial is False:
+            say(f"Licence of {source.file}: {source.licence}")
+    usual = (one.strategy for one in settings if one != with_usual_rate(one) and one.checkpoint is None)
+    for strategy in dict.fromkeys(usual):
+        say(f"Learning rate of {STRATEGY_NAMES[strategy]}: {card.told_rate(first.task, strategy)}")
 
 
 def _follow_to_the_board(
@@ -224,29 +225,26 @@ def _follow_or_cancel(
         for run_id in ids:
             store.ask(run_id, "cancel")
         signal.signal(signal.SIGINT, held)
-        say(
-            "\nCancelled the queued runs, and asked the running ones to end. Their logs stay; press Ctrl-C again to "
-            "leave at once."
-        )
+        cancelled = "Cancelled the queued runs, and asked the running ones to end. Their logs stay"
+        say(f"\n{cancelled}; press Ctrl-C again to leave at once.")
         return follow(store, sweep, cancelling=True), True
 
 
 def resume_runs(asked: argparse.Namespace) -> int:
     """Resumes the interrupted runs of a sweep, starts cancelled ones again, verifies adapters if that was killed."""
+    from tabtune_core.execution.jobs.export import verify
+
     store = RunStore(asked.home)
     _make_folder(asked.adapters)
     runs = runs_of_sweep(store, asked.sweep)
-    left = (
-        ("queued", "running", "waiting") if worker_of(store.home) is None else ()
-    )  # as after a restart of the machine
+    # without a worker they are left, as after a restart of the machine
+    left = ("queued", "running", "waiting") if worker_of(store.home) is None else ()
     unverified = [run for run in runs if _is_unverified(run)]
     fit = [run for run in runs if run.status in ("interrupted", "cancelled", *left) and run.retried_as is None]
-    fit = [run for run in fit if not _is_unverified(run)]
+    fit = [run for run in fit if run not in unverified]
     if not (fit or unverified or asked.adapters or store.searching(runs[0].sweep)):
-        unfinished = [run for run in runs if run.status not in ENDED]
-        way_out = "Name another sweep."
-        if unfinished:
-            way_out = f"Not ended yet: {counted(len(unfinished), 'run')}; see 'loralab runs'."
+        going = sum(run.status not in ENDED for run in runs)
+        way_out = f"Not ended yet: {counted(going, 'run')}; see 'loralab runs'." if going else "Name another sweep."
         raise StoreError(f"No run of this sweep was interrupted or cancelled, so there is nothing to resume. {way_out}")
     followed = []
     for run in fit:
@@ -254,19 +252,13 @@ def resume_runs(asked: argparse.Namespace) -> int:
         followed.append(run_id)
         say(f"{run.name}: {how}")
     for run in unverified:
-        _verify(store, run)
+        say(f"{run.name}: {verify(store.home, store.run_dir(run.id), run=run.id)['sentence']}")
     return _follow_to_the_board(store, runs[0].sweep, followed, asked)
 
 
 def _is_unverified(run: Run) -> bool:
     """Whether a run has ended with an adapter whose verification was killed."""
     return run.result is not None and run.result.adapter_bytes is not None and run.result.adapter_verified is None
-
-
-def _verify(store: RunStore, run: Run) -> None:
-    from tabtune_core.execution.jobs.export import verify
-
-    say(f"{run.name}: {verify(store.home, store.run_dir(run.id), run=run.id)['sentence']}")
 
 
 def _resume(store: RunStore, run: Run) -> tuple[str, str]:

@@ -18,12 +18,15 @@ from tabtune_core.execution.worker_flags import cluster_for_new_runs
 from tabtune_core.files.damaged import read_text, refused_as
 from tabtune_core.files.plain_values import SHA256
 from tabtune_core.gpus import count_cards
+from tabtune_core.metrics import Task
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.serialization import MOST_LETTERS, read_toml
 from tabtune_core.settings.validation import require
 from tabtune_core.store.runs import RunStore
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tabtune_core.analysis.runtime_estimate import TrainedOn
     from tabtune_core.data.datasets import Dataset
 
@@ -56,9 +59,8 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
     dataset = get_dataset(store.home, str(path))
     if choices != ReadingChoices():
         source = folder_of(store.home, dataset.id) / "source"
-        raise TableError(
-            f"The table {dataset.name!r} has been read. To read it in another way, give its file: {source}"
-        )
+        other = f"To read it in another way, give its file: {source}"
+        raise TableError(f"The table {dataset.name!r} has been read. {other}")
     return dataset
 
 
@@ -98,10 +100,9 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.split_question import last_settings, split_question
     from tabtune_core.data.table import Table
-    from tabtune_core.data.target import propose_target, ways_of
+    from tabtune_core.data.target import propose_target
 
-    frame = load_frame(store.home, dataset.id)
-    target = run.get("target")
+    frame, target = load_frame(store.home, dataset.id), run.get("target")
     require(isinstance(target, str | None), f"target is {target!r}; it must be text.")
     require(target != "", "target is empty; name the column to predict, or leave --target out.")
     last = last_settings((one.settings for one in store.runs()), dataset.id, target)
@@ -109,15 +110,11 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
         target = run["target"] = last.target
         say(f"target: {target!r}, as in the last run on this table; --target for another")
     if not target:
-        likely = propose_target(
-            Table(frame, dataset.columns, dataset.findings, dataset.questions, dataset.reading),
-            dataset.name,
-            dataset.target,
-        )
+        table = Table(frame, dataset.columns, dataset.findings, dataset.questions, dataset.reading)
+        likely = propose_target(table, dataset.name, dataset.target)
         hint = f"Likely: {', '.join(map(repr, likely.near))}." if likely.near else likely.reason
-        raise LabelError(
-            f"Name the column to predict with --target. {hint} The table has {', '.join(map(str, frame.columns))}."
-        )
+        has = f"The table has {', '.join(map(str, frame.columns))}."
+        raise LabelError(f"Name the column to predict with --target. {hint} {has}")
 
     given = bool({"split_by", "split_column"} & run.keys())
     if not given and last and last.target == target and last.split_by != "random":
@@ -127,18 +124,22 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
         _say_question(question)
     if "task" in run or run.get("split_at_median") or target not in frame:  # an absent target is reported later
         return
-    ways = ways_of(frame[target])
-    run["task"] = "regression" if ways[0] == "numbers" else "classification"
-    if ways[0] == "numbers":
-        why = "holds numbers on a scale; --task classification or --set split_at_median=true for classes"
-    elif "numbers" in ways:
-        why = (
-            f"holds {frame[target].nunique()} different numbers, each a class; --task regression to predict them "
-            "as numbers"
-        )
-    else:
-        why = "holds classes"
+    run["task"], why = _task_of(frame[target])
     say(f"{run['task']}: {target!r} {why}")
+
+
+def _task_of(target: "pd.Series") -> tuple[Task, str]:
+    """Returns the task for a column, and what it holds."""
+    from tabtune_core.data.target import ways_of
+
+    ways = ways_of(target)
+    if ways[0] == "numbers":
+        other = "--task classification or --set split_at_median=true for classes"
+        return "regression", f"holds numbers on a scale; {other}"
+    if "numbers" in ways:
+        other = "--task regression to predict them as numbers"
+        return "classification", f"holds {target.nunique()} different numbers, each a class; {other}"
+    return "classification", "holds classes"
 
 
 def say_what_may_leak(store: RunStore, dataset: "Dataset", settings: RunSettings) -> None:
@@ -163,12 +164,9 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     from tabtune_core.data.task import TableSizes, plan_split
 
     first, cluster = settings[0], cluster_for_new_runs(store.home)
-    cluster_cards = len(cluster.cards) if cluster else None
-    whole = load_frame(store.home, first.dataset)
-    if stops := [
-        *stopped_by_table(whole, dataset.columns, settings),
-        *stopped_by_request(settings, cluster_cards=cluster_cards),
-    ]:
+    whole, cluster_cards = load_frame(store.home, first.dataset), len(cluster.cards) if cluster else None
+    stops = stopped_by_table(whole, dataset.columns, settings)
+    if stops := [*stops, *stopped_by_request(settings, cluster_cards=cluster_cards)]:
         raise type(stops[0])(" ".join(map(str, stops)))
     frame = with_label(whole, first)
     findings = check_label(frame, first.target, max_classes=None, task=first.task)

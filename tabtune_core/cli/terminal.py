@@ -98,24 +98,19 @@ class _WorkerCare:
     def look(self) -> None:
         """Starts a worker if none runs; raises StoreError if it keeps ending, or was stopped by a user."""
         if not self.home.is_dir():
-            raise StoreError(
-                f"The workspace {self.home} is not there any more: it was deleted or moved, and its runs with it."
-            )
+            gone = f"The workspace {self.home} is not there any more"
+            raise StoreError(f"{gone}: it was deleted or moved, and its runs with it.")
         trouble, problem = self.watch.look(), ""
-        if trouble is None:
-            pass
-        elif trouble.why == "stopped":
-            raise StoreError(
-                "The worker was stopped with 'loralab worker --stop', so queued runs wait. 'loralab worker' starts it."
-            )
-        elif trouble.why == "no room":
+        if trouble and trouble.why == "stopped":
+            stopped = "The worker was stopped with 'loralab worker --stop', so queued runs wait"
+            raise StoreError(f"{stopped}. 'loralab worker' starts it.")
+        if trouble and trouble.why == "no room":
             problem = f"{trouble.what} Queued runs wait, and start by themselves later."
-        elif trouble.what and asked_by_environment().executor == RAY:
+        elif trouble and trouble.what and asked_by_environment().executor == RAY:
             raise StoreError(f"{trouble.what} Queued runs wait for a worker.")
-        elif trouble.starts > MOST_STARTS:
-            raise StoreError(
-                f"The worker was started {trouble.starts - 1} times and ended each time; see {trouble.log}."
-            )
+        elif trouble and trouble.starts > MOST_STARTS:
+            ended = f"The worker was started {trouble.starts - 1} times and ended each time"
+            raise StoreError(f"{ended}; see {trouble.log}.")
         if problem and problem != self.reported:
             say(problem)
         self.reported = problem
@@ -139,9 +134,9 @@ class RunView:
             self.take(stored.event)
         self.over = run.status in ENDED
         if self.over:
-            early = ""
-            if run.result is not None and run.result.stopped_early:
-                early = f" early, at step {run.result.steps_done:,} of {run.result.planned_steps:,}"
+            result, early = run.result, ""
+            if result is not None and result.stopped_early:
+                early = f" early, at step {result.steps_done:,} of {result.planned_steps:,}"
             say(", ".join((f"{self.name}: {run.ended_as}{early}", *self._facts())))
 
     @property
@@ -198,25 +193,21 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
             f"ended by its {row['ended_by']}" if row["ended_by"] else "",
             resumed[:1].lower() + resumed[1:],
         )
-        rows.append(
-            (
-                _cell(row["place"], "{:.0f}"),
-                row["name"],
-                *(_score(row[name], places) for name in scores),
-                *(_score(row[name], finest, signed=title != "±") for title, name in gains.items()),
-                _cell(row["train_seconds"], "{:,.1f}"),
-                _cell(row["growth_memory_bytes"], "{:,.1f}", 1e-6),
-                _cell(row["predict_growth_memory_bytes"], "{:,.1f}", 1e-6),
-                _cell(row["trainable_percent"], "{:.2f} %"),
-                _cell(row["adapter_bytes"], "{:,.1f}", 1e-3),
-                ", ".join(filter(None, notes)),
-            )
+        cells = (
+            _cell(row["place"], "{:.0f}"),
+            row["name"],
+            *(_score(row[name], places) for name in scores),
+            *(_score(row[name], finest, signed=title != "±") for title, name in gains.items()),
+            _cell(row["train_seconds"], "{:,.1f}"),
+            *(_cell(row[f"{of}growth_memory_bytes"], "{:,.1f}", 1e-6) for of in ("", "predict_")),
+            _cell(row["trainable_percent"], "{:.2f} %"),
+            _cell(row["adapter_bytes"], "{:,.1f}", 1e-3),
+            ", ".join(filter(None, notes)),
         )
+        rows.append(cells)
     direction = "higher" if metric.higher_is_better else "lower"
-    head = (
-        f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows. MB are peaks over "
-        "the loaded base."
-    )
+    head = f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows"
+    head += ". MB are peaks over the loaded base."
     return "\n".join((head, *_aligned(rows)))
 
 
@@ -229,11 +220,10 @@ def paragraphs(sentences: Sequence[str], *notes: str) -> str:
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Aligns text to the left and numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    name, note = 1, len(widths) - 1
+    aligned = [str.ljust if i in (1, len(widths) - 1) else str.rjust for i in range(len(widths))]  # names and notes
+    columns = list(zip(aligned, widths, strict=True))
     return [
-        "  ".join(
-            cell.ljust(widths[i]) if i in (name, note) else cell.rjust(widths[i]) for i, cell in enumerate(row)
-        ).rstrip()
+        "  ".join(align(cell, width) for (align, width), cell in zip(columns, row, strict=True)).rstrip()
         for row in rows
     ]
 
