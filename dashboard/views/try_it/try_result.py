@@ -1,6 +1,6 @@
 """The models' predictions side by side: scores if labels are known, differences, probabilities, and the file."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,10 @@ import streamlit as st
 from dashboard.components import download
 from dashboard.formatting import plain
 from dashboard.table_columns import as_they_come, beside, digits_behind, rounded, row_columns
-from tabtune_core.analysis.one_row import SHARE
+from tabtune_core.analysis.uncertainty import SHARE
 from tabtune_core.data.prediction_rows import CSV, PREDICTED, ROWS, TRUTH
 from tabtune_core.metrics import METRICS
-from tabtune_core.wording import counted, decimal, number, power_of_ten
+from tabtune_core.wording import counted, decimal, few, number, power_of_ten
 
 SHOWN = 1000
 """Rows on the page; the download has all."""
@@ -125,34 +125,40 @@ def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
         ]
         if rest := order[CLASSES_SHOWN:]:
             lines.append([f"{len(rest)} more", *(f"{sum(own[k] for k in rest):.3f}" for own in shares.values())])
-    elif any(model.get("interval") for model in result["models"]):
-        lines.append(
-            [
-                f"{100 * SHARE:.0f} % interval",
-                *(_reach(row[name], model) for name, model in zip(models, result["models"], strict=True)),
-            ]
-        )
+    if any(model["sure"] for model in result["models"]):
+        how_sure = [
+            (_among(classes, shares[name], model) if classes else _reach(row[name], model)) if model["sure"] else "N/A"
+            for name, model in zip(models, result["models"], strict=True)
+        ]
+        lines.insert(1, [f"{SHARE:.0%} {'set' if classes else 'interval'}", *how_sure])
     head = f"| | {' | '.join(map(plain, models.values()))} |"
     with st.container(key="try_one_row"):  # where long words break
         st.markdown("\n".join([head, "|---" * (1 + len(models)) + "|", *(f"| {' | '.join(line)} |" for line in lines)]))
     held = [
-        f"{100 * model['interval']['held']:.0f} % ({plain(model['title'])})"
+        f"{model['sure']['held']:.0%} ({plain(model['title'])})"
         for model in result["models"]
-        if (model.get("interval") or {}).get("held") is not None
+        if model["sure"] and model["sure"]["held"] is not None
     ]
     if held:
-        st.caption(f"Intervals from the errors on the validation rows; they held {', '.join(held)} of the test rows.")
+        what = "Sets of classes" if classes else "Intervals"
+        st.caption(
+            f"{what} come from the validation rows. The truth was inside for {', '.join(held)} of the test rows."
+        )
+
+
+def _among(classes: Sequence[Any], shares: Sequence[float], model: Mapping[str, Any]) -> str:
+    """Lists the classes of a set, the likeliest first."""
+    inside = sorted(
+        (-share, place) for place, share in enumerate(shares) if share >= min(model["sure"]["least"], max(shares))
+    )
+    return plain(few([str(classes[place]) for _, place in inside], CLASSES_SHOWN))
 
 
 def _reach(predicted: float, model: Mapping[str, Any]) -> str:
-    """Formats the interval with digits that fit its width; N/A if the run's held-out rows do not give one."""
-    if (found := model.get("interval")) is None:
-        return "N/A"
-    width = found["below"] + found["above"]
-    digits = 2 - power_of_ten(width) if width else 12
-    low, high = (
-        decimal(round(end, digits), max(digits, 0)) for end in (predicted - found["below"], predicted + found["above"])
-    )
+    """Writes the interval with digits that fit its width."""
+    below, above = model["sure"]["below"], model["sure"]["above"]
+    digits = 2 - power_of_ten(below + above) if below + above else 12
+    low, high = (decimal(round(end, digits), max(digits, 0)) for end in (predicted - below, predicted + above))
     return plain(f"{low} to {high}")
 
 

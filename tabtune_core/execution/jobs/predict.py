@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.analysis.one_row import Interval, interval
+from tabtune_core.analysis.uncertainty import ClassSet, Interval, of_held_out
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.findings import listed
 from tabtune_core.data.prediction_rows import CSV, PREDICTED, TRUTH, labels_like, row_keys, take_rows
@@ -61,8 +61,8 @@ class _Column:
     context: Context
     split: Split | None
     """The run's split; None if the table is not the run's own."""
-    interval: Interval | None = None
-    """Interval around predicted numbers; None if the run's held-out rows do not give one."""
+    sure: Interval | ClassSet | None = None
+    """Interval around predicted numbers, or set of classes; None if the run's held-out rows do not give one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _about(column: _Column, truth: NDArray[np.object_], known: NDArray[np.bool_]
         "title": column.title,
         "kind": column.kind,
         "scores": score_all(labels, column.predicted[known], rarer=rarer) if known.any() else {},
-        "interval": column.interval and dataclasses.asdict(column.interval),
+        "sure": column.sure and dataclasses.asdict(column.sure),
     }
 
 
@@ -189,33 +189,29 @@ def _predict_group(asked: _Asked, group: Sequence[_Adapter]) -> Iterator[_Column
         adapted = AdaptedModel(with_module(model, adapters.module), adapter.settings, adapter.package.facts)
         context = _context(adapted, asked.shown, adapter.title, asked.notes)
         labelled, own = adapter.settings.target in frame, context.sha256 == adapted.facts.context_sha256
-        has_intervals = own and adapter.settings.task == "regression"
-        intervals = _intervals(asked.home, adapter) if has_intervals else (None, None)
+        sure = _how_sure(asked.home, adapter) if own else (None, None)
         used = adapted.split(asked.shown) if labelled and own else None
         views = adapter.settings.train.views
         predicted = predict_rows(adapted.model, frame, context, views=views, progress=add)
-        yield _Column(adapter.title, "adapter", predicted, context, used, intervals[0])
+        yield _Column(adapter.title, "adapter", predicted, context, used, sure[0])
         if asked.base and (context.sha256, views) not in alone:
             of = f" (context of {adapter.title})" if alone else ""  # runs of other seeds have other context rows
             alone.add((context.sha256, views))
             predicted = predict_rows(model, frame, context, views=views, progress=add)
-            yield _Column(f"{title}{of}", "base", predicted, context, used, intervals[1])
+            yield _Column(f"{title}{of}", "base", predicted, context, used, sure[1])
         elif asked.base:
             add(views * len(frame))  # the same base, context and views have already predicted
 
 
-def _intervals(home: Path, adapter: _Adapter) -> tuple[Interval | None, Interval | None]:
-    """Returns the intervals of the adapter and of its base alone, from the run's held-out predictions."""
+def _how_sure(home: Path, adapter: _Adapter) -> tuple[Interval | ClassSet | None, Interval | ClassSet | None]:
+    """Returns how sure the adapter and its base alone are, from the run's held-out predictions."""
     if SHA256.fullmatch(adapter.id):
         return None, None
     store = RunStore(home, existing=True)
     validation, test = read_predictions(store, adapter.id, "validation"), read_predictions(store, adapter.id, "test")
     if validation is None or test is None:
         return None, None
-    trained = interval(validation.y_N - validation.predicted, test.y_N - test.predicted)
-    if validation.zero_shot is None or test.zero_shot is None:
-        return trained, None
-    return trained, interval(validation.y_N - validation.zero_shot, test.y_N - test.zero_shot)
+    return of_held_out(validation, test), of_held_out(validation, test, before=True)
 
 
 def _context(adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict[str, None]) -> Context:

@@ -243,6 +243,6 @@ def test_regression_has_an_interval_from_validation_rows_checked_on_test_rows(st
         return Predictions(np.arange(len(truth[part])), truth[part], np.zeros(shape), zero_shot=np.ones(shape))
 
     monkeypatch.setattr(predict_job, "read_predictions", read)
-    before, trained = (model["interval"] for model in ask(store, [run], rows)[0]["models"])
+    before, trained = (model["sure"] for model in ask(store, [run], rows)[0]["models"])
     assert (trained["below"], trained["above"], trained["held"]) == pytest.approx((0.921, 1.921, 0.75), abs=1e-3)
     assert (before["below"], before["above"]) == pytest.approx((1.921, 0.921), abs=1e-3)
