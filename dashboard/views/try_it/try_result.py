@@ -130,12 +130,12 @@ def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
             (_among(classes, shares[name], model) if classes else _reach(row[name], model)) if model["sure"] else "N/A"
             for name, model in zip(models, result["models"], strict=True)
         ]
-        lines.insert(1, [f"{SHARE:.0%} {'set' if classes else 'interval'}", *how_sure])
+        lines.insert(1, [f"{100 * SHARE:.0f} % {'set' if classes else 'interval'}", *how_sure])
     head = f"| | {' | '.join(map(plain, models.values()))} |"
     with st.container(key="try_one_row"):  # where long words break
         st.markdown("\n".join([head, "|---" * (1 + len(models)) + "|", *(f"| {' | '.join(line)} |" for line in lines)]))
     held = [
-        f"{model['sure']['held']:.0%} ({plain(model['title'])})"
+        f"{100 * model['sure']['held']:.0f} % ({plain(model['title'])})"
         for model in result["models"]
         if model["sure"] and model["sure"]["held"] is not None
     ]
