@@ -26,6 +26,7 @@ const themed = (layout, element) => {
   const axis = { gridcolor: grid, linecolor: grid, tickcolor: grid, zerolinecolor: grid }
   layout.font = { ...layout.font, color: text, family: read('--st-font', 'sans-serif'), size: 12 }
   layout.hoverlabel = { bgcolor: page, bordercolor: grid, font: { color: text } }
+  for (const note of layout.annotations ?? []) if (note.bgcolor) note.bgcolor = page
   for (const name of Object.keys(layout)) if (/^[xy]axis/.test(name)) layout[name] = { ...axis, ...layout[name] }
   return layout
 }

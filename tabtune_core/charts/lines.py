@@ -177,8 +177,7 @@ def loss(steps: pd.DataFrame, *, unit: str = "nats", x: str = "step") -> go.Figu
 
 def gradient_norm(steps: pd.DataFrame, *, x: str = "step") -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds, gradient_norm (before clipping, no unit)."""
-    title = "Gradient norm before clipping (no unit)"
-    return lines(steps, "gradient_norm", y_title=title, x=x)
+    return lines(steps, "gradient_norm", y_title="Gradient norm before clipping", x=x)
 
 
 def seconds(steps: pd.DataFrame) -> go.Figure:

@@ -98,5 +98,6 @@ def memory_breakdown(causes: pd.DataFrame) -> go.Figure:
                 hovertemplate=f"%{{y}}<br>{name}: %{{x:,.1f}} MB<extra></extra>",
             )
     drawn.update_layout(barmode="stack", bargap=0.35, showlegend=False, uniformtext={"minsize": 10, "mode": "hide"})
-    drawn.update_yaxes(type="category", categoryorder="array", categoryarray=runs[::-1])
+    named = {"tickvals": runs, "ticktext": [name if len(name) < 40 else f"{name[:39]}…" for name in runs]}
+    drawn.update_yaxes(type="category", categoryorder="array", categoryarray=runs[::-1], **named)
     return drawn if drawn.data else say(drawn, "Nothing to estimate yet")

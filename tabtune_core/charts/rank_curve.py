@@ -117,7 +117,7 @@ def rank_curve(
     the highest seed. ``smallest`` is r*, the smallest rank within one standard error of the best.
     """
     meaning = METRICS[metric]
-    drawn = figure("LoRA rank (no unit)", f"Validation<br>{meaning.written} ({meaning.unit})", height=height)
+    drawn = figure("LoRA rank", f"Validation<br>{meaning.written} ({meaning.unit})", height=height)
     found = answer(runs, metric)
     if found is None:
         return say(drawn, "No finished run yet")
@@ -163,14 +163,14 @@ def rank_curve(
         top = float(best.loc[best["rank"] == found.leader, "score"].iloc[0])
         drawn.add_annotation(
             text=f"best{'' if (best['state'] == '').all() else ' so far'} {top:{form}}",
-            **{"x": np.log10(found.leader), "y": top, "yshift": 17, "showarrow": False},
+            **{"x": np.log10(found.leader), "y": top, "yshift": 17, "showarrow": False, "bgcolor": "white"},
             **({"xanchor": "left", "xshift": 4} if smallest == found.leader else {}),  # beside the line of r*
         )
     if smallest is not None:
         drawn.add_vline(smallest, line_color=FAINT, line_dash="dash", line_width=1.5)
     ticks = [f"{rank:g}" for rank in found.ticks]
     drawn.update_xaxes(type="log", tickvals=found.ticks, ticktext=ticks, range=np.log10(found.span))
-    drawn.layout.xaxis.title.text = f"LoRA rank (no unit){found.once and f',{found.once}'}"
+    drawn.layout.xaxis.title.text = f"LoRA rank{found.once and f',{found.once}'}"
     _costs_below(drawn, best["rank"].to_numpy(dtype=np.float64), costs)
     label_ends(drawn, found.ends)
     return drawn

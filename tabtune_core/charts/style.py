@@ -262,7 +262,8 @@ def spread(drawn: go.Figure) -> None:
     places = list(ends)
     for i in range(1, len(places)):
         places[i] = max(places[i], places[i - 1] + LABEL_PIXELS)
-    for i, most in zip(reversed(range(len(places))), count(int(pixels), -LABEL_PIXELS), strict=False):
+    top = int(pixels) - 9 * bool(drawn.layout.updatemenus)  # below the button
+    for i, most in zip(reversed(range(len(places))), count(top, -LABEL_PIXELS), strict=False):
         places[i] = min(places[i], most)
     for one, end, place in zip(inside, ends, places, strict=True):
         one.yshift = round(place - end)

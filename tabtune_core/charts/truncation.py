@@ -15,7 +15,7 @@ def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.Dat
     Rank 0 is zero-shot, a level line. ``trained``: rank and ``validation_<metric>`` of runs that trained at their rank.
     """
     meaning = METRICS[metric]
-    drawn = figure("Rank after truncation (no unit)", f"{meaning.label} ({meaning.unit})", height=400)
+    drawn = figure("Rank after truncation", f"{meaning.label} ({meaning.unit})", height=400)
     if curve.empty:
         return say(drawn, "Not computed yet")
     form, ends = meaning.form(curve[f"validation_{metric}"]), dict[str, tuple[float, str]]()

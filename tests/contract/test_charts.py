@@ -12,8 +12,8 @@ from tabtune_core.charts.style import MOST_LABELS
 from tabtune_core.metrics import METRICS
 
 UNITS = (
-    *("(s)", "(MB)", "(nats)", "(share)", "(no unit)", "(per step)", "(%)", "(unit of the target)"),
-    *("step", "Phase", "Run", "Rows", "Context rows", "Class", "class", "Column"),
+    *("(s)", "(MB)", "(nats)", "(share)", "(per step)", "(%)", "(unit of the target)"),
+    *("step", "rank", "Rank", "norm", "Phase", "Run", "Rows", "Context rows", "Class", "class", "Column"),
 )
 HOSTILE = "<b>x</b><a href='http://x.example'>y</a> &lt; %{x} <br>"
 
