@@ -11,6 +11,7 @@ from tabtune_core.analysis.important_columns import importance_frame, in_words, 
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.importance import MOST
 from tabtune_core.events import RunPlanned
+from tabtune_core.store.run_row import Run
 
 
 def columns_tab(compared: Compared) -> None:
@@ -19,19 +20,17 @@ def columns_tab(compared: Compared) -> None:
         st.info(NO_LORA, icon=":material/hourglass_top:")
         return
     st.header("Which columns matter", help=CHARTS["importance"].help)
-    found = job_of_one_run(
-        compared,
-        compared.lora,
-        "columns",
-        "Shuffling one column after the other",
-        icon=":material/shuffle:",
-        seconds=lambda run: seconds_of(run, queries.store().last_event(run.id, RunPlanned)),
-    )
-    if not found:
+    doing, icon = "Shuffling one column after the other", ":material/shuffle:"
+    answer = job_of_one_run(compared, compared.lora, "columns", doing, icon=icon, seconds=_seconds)
+    if not answer:
         return
-    _, result = found
+    _, result = answer
     columns = importance_frame(result)
     st.markdown(plain(in_words(columns)))
     show("importance", columns, metric=result["metric"])
     more = f"; the first {MOST} of {len(columns):,} columns" if len(columns) > MOST else ""
     st.caption(f"{result['rows']:,} {result['part']} rows{more}.")
+
+
+def _seconds(run: Run) -> float:
+    return seconds_of(run, queries.store().last_event(run.id, RunPlanned))

@@ -50,6 +50,5 @@ class Compared:
     def lora(self) -> list[Run]:
         """Those of them that trained LoRA, best first."""
         place = {run_id: place for place, run_id in enumerate(self.board["id"])}
-        return sorted(
-            (run for run in self.done if run.settings.strategy == "peft"), key=lambda run: place.get(run.id, len(place))
-        )
+        lora = [run for run in self.done if run.settings.strategy == "peft"]
+        return sorted(lora, key=lambda run: place.get(run.id, len(place)))

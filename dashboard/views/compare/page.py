@@ -47,9 +47,8 @@ if not compared.done:
 
 if note := costs_note(compared.board):
     st.caption(plain(note))
-for tab, draw in zip(
-    st.tabs(list(TABS), key="view", on_change="rerun", bind="query-params"), TABS.values(), strict=True
-):
+tabs = st.tabs(list(TABS), key="view", on_change="rerun", bind="query-params")
+for tab, draw in zip(tabs, TABS.values(), strict=True):
     if tab.open:
         with tab:
             draw(compared)

@@ -33,14 +33,12 @@ from tabtune_core.store.run_row import Run
 
 def which_rows(chart: str = "") -> SplitName:
     """Asks which held-out rows to show, beside what the ``chart`` of them means."""
-    part: SplitName = segments(
-        "Rows",
+    help = "Validation rows chose the best checkpoint of each run; test rows were not used for any choice."
+    help, parts = (
+        f"{help} {CHARTS[chart].help if chart else ''}",
         {"validation": "Validation rows", "test": "Test rows"},
-        key="compare_rows",
-        persist_state="session",
-        help="Validation rows chose the best checkpoint of each run; test rows were not used for any choice. "
-        + (CHARTS[chart].help if chart else ""),
     )
+    part: SplitName = segments("Rows", parts, key="compare_rows", persist_state="session", help=help)
     return part
 
 
@@ -109,11 +107,8 @@ def _together(
     compared: Compared, by_run: dict[str, Predictions], count: Callable[[Predictions], pd.DataFrame]
 ) -> pd.DataFrame | None:
     """Returns the counts of all runs in one frame, with names; None without predictions."""
-    if not by_run:
-        return None
-    return compared.legend.name(
-        pd.concat([count(predictions).assign(run=run_id) for run_id, predictions in by_run.items()], ignore_index=True)
-    )
+    each = [count(predictions).assign(run=run_id) for run_id, predictions in by_run.items()]
+    return compared.legend.name(pd.concat(each, ignore_index=True)) if each else None
 
 
 NAMES = {"row": "Row", "label": "Label", "move": "Move"}
@@ -127,13 +122,10 @@ def changed_rows(compared: Compared, runs: list[Run]) -> None:
     ids = [run.id for run in runs]
     zero_shot = next((place for place, run in enumerate(runs) if run.settings.strategy == "inference"), 0)
     before, after, part = st.columns([2, 2, 1], vertical_alignment="bottom")
-    first = before.selectbox(
-        "From", ids, zero_shot, format_func=compared.legend.labels.__getitem__, key=f"from_{compared.sweep}"
-    )
+    words = compared.legend.labels.__getitem__
+    first = before.selectbox("From", ids, zero_shot, format_func=words, key=f"from_{compared.sweep}")
     others = [run_id for run_id in ids if run_id != first]
-    second = after.selectbox(
-        "To", others, len(others) - 1, format_func=compared.legend.labels.__getitem__, key=f"to_{compared.sweep}"
-    )
+    second = after.selectbox("To", others, len(others) - 1, format_func=words, key=f"to_{compared.sweep}")
     with part:
         rows = which_rows()
     pair = [next(run for run in runs if run.id == run_id) for run_id in (first, second)]
@@ -159,41 +151,33 @@ def _classes(both: pd.DataFrame, names: list[str], run: Run) -> None:
     if changed.empty:
         return
     right = {(True, False): names[0], (False, True): names[1], (False, False): "neither"}
-    who = [
-        right[pair]
-        for pair in zip(changed["first_right"].astype(bool), changed["second_right"].astype(bool), strict=True)
-    ]
-    rows = changed[["row", "label"]].assign(right=who)
+    pairs = zip(changed["first_right"].astype(bool), changed["second_right"].astype(bool), strict=True)
+    rows = changed[["row", "label"]].assign(right=[right[pair] for pair in pairs])
     for prefix, name in zip(("first", "second"), names, strict=True):
-        rows[f"{name}: predicted"], rows[f"{name}: probability"] = (
-            changed[f"{prefix}_predicted"],
-            changed[f"{prefix}_confidence"],
-        )
+        rows[f"{name}: predicted"] = changed[f"{prefix}_predicted"]
+        rows[f"{name}: probability"] = changed[f"{prefix}_confidence"]
     _table(rows.rename(columns={**NAMES, "right": "Right"}), run, percent=[f"{name}: probability" for name in names])
 
 
 def in_words(both: pd.DataFrame, changed: pd.DataFrame, names: list[str]) -> str:
     """Says how many predicted classes change, and whether they become right or wrong."""
     if changed.empty:
-        return (
-            f"No prediction changes: **{plain(names[0])}** and **{plain(names[1])}** predict the same class for "
-            f"all {len(both):,} rows."
-        )
+        same = f"predict the same class for all {len(both):,} rows"
+        return f"No prediction changes: **{plain(names[0])}** and **{plain(names[1])}** {same}."
     counts = flip_counts(changed)
-    return (
-        f"From **{plain(names[0])}** to **{plain(names[1])}**, {len(changed):,} of {len(both):,} rows change:"
-        f" {counts['right']:,} become right, {counts['wrong']:,} become wrong, {counts['still']:,} stay wrong."
-    )
+    become = f"{counts['right']:,} become right, {counts['wrong']:,} become wrong, {counts['still']:,} stay wrong"
+    return f"{_from_to(names)} {len(changed):,} of {len(both):,} rows change: {become}."
+
+
+def _from_to(names: list[str]) -> str:
+    return f"From **{plain(names[0])}** to **{plain(names[1])}**,"
 
 
 def _numbers(both: pd.DataFrame, names: list[str], run: Run) -> None:
     moved = movers(both)
     closer = int((both["second_error"].abs() < both["first_error"].abs()).sum())
-    st.markdown(
-        f"From **{plain(names[0])}** to **{plain(names[1])}**, {closer:,} of {len(both):,} rows get closer to the "
-        "true value."
-        f" The {len(moved)} rows with the largest change:"
-    )
+    what = f"{closer:,} of {len(both):,} rows get closer to the true value"
+    st.markdown(f"{_from_to(names)} {what}. The {len(moved)} rows with the largest change:")
     rows = moved[["row", "label", "move"]].copy()
     for prefix, name in zip(("first", "second"), names, strict=True):
         rows[f"{name}: predicted"], rows[f"{name}: error"] = moved[f"{prefix}_predicted"], moved[f"{prefix}_error"]

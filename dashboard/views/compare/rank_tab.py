@@ -49,11 +49,8 @@ def _curve(compared: Compared) -> None:
     by_id = with_scores_so_far(queries.store(), drawn_runs.assign(run=drawn_runs["id"]), metric)
     board = with_noise(by_id, recommendation.configurations).assign(run=drawn_runs["run"])
     smallest = smallest_tied(recommendation.configurations)
-    star = (
-        None
-        if smallest is None or recommendation.claim is None or not recommendation.claim.chooses_a_rank
-        else int(smallest["rank"])
-    )
+    chooses = recommendation.claim is not None and recommendation.claim.chooses_a_rank
+    star = None if smallest is None or not chooses else int(smallest["rank"])
     once = at_one_rate(board[board["strategy"] == "peft"])
     rules = f"{meaning.help} {CHARTS['rank_curve'].help} {STAR}"
     st.header(f"{meaning.label} against rank{once}", help=rules)

@@ -1,6 +1,7 @@
 """The fourth tab of Compare: two to six runs side by side, one view at a time."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -56,28 +57,17 @@ def side_by_side(compared: Compared) -> None:
     wanted = first_few(asked_for("runs", key).split(","), ids)
     if wanted:
         st.session_state[key] = wanted
-    chosen = st.multiselect(
-        f"Runs (two to {MOST_BESIDE})",
-        ids,
-        default=wanted or usual(compared),
-        max_selections=MOST_BESIDE,
-        format_func=compared.legend.labels.__getitem__,
-        key=key,
-        persist_state="session",
-    )
+    label, words = f"Runs (two to {MOST_BESIDE})", compared.legend.labels.__getitem__
+    more: dict[str, Any] = {"max_selections": MOST_BESIDE, "format_func": words, "persist_state": "session"}
+    chosen = st.multiselect(label, ids, default=wanted or usual(compared), key=key, **more)
     keep("runs", ",".join(chosen))
     runs = [run for run in compared.done if run.id in chosen]
     if not runs:
         st.info("Choose runs to see them side by side.", icon=":material/compare_arrows:")
         return
-    of_task: dict[str, View] = {"Confusion": confusions, "Calibration": calibration}
-    if compared.task == "regression":
-        of_task = {"Errors": number_errors}
-    views = {
-        "Settings": _settings,
-        **of_task,
-        "Changed rows": changed_rows,
-    }
+    of_classes: dict[str, View] = {"Confusion": confusions, "Calibration": calibration}
+    of_task = {"Errors": number_errors} if compared.task == "regression" else of_classes
+    views = {"Settings": _settings, **of_task, "Changed rows": changed_rows}
     for tab, draw in zip(st.tabs(list(views), key="side_by_side", on_change="rerun"), views.values(), strict=True):
         if tab.open:
             with tab:
@@ -88,11 +78,8 @@ def usual(compared: Compared) -> list[str]:
     """Returns the default: baselines, the better reference and the two best LoRA runs of the first seed."""
     board = compared.board[compared.board["place"].notna() & (compared.board["seed"] == compared.done[0].settings.seed)]
     lora, reference = board["strategy"] == "peft", board["strategy"].isin(REFERENCES)
-    chosen = {
-        *board.loc[~lora & ~reference, "id"].head(2),
-        *board.loc[lora, "id"].head(2),
-        *board.loc[reference, "id"].head(1),
-    }
+    first = ((~lora & ~reference, 2), (lora, 2), (reference, 1))
+    chosen = {run for which, most in first for run in board.loc[which, "id"].head(most)}
     return [run.id for run in compared.done if run.id in chosen]
 
 

@@ -43,9 +43,8 @@ def trade_offs(compared: Compared) -> None:
     complete = board[board["apart"] == ""]
     with words:
         st.header(f"Score against cost{once}", help=CHARTS["pareto"].help)
-        st.markdown(
-            what_fits(complete, compared.metric, limits, noun) if limits else what_leads(complete, axes, noun, noise)
-        )
+        fitting = what_fits(complete, compared.metric, limits, noun) if limits else ""
+        st.markdown(fitting or what_leads(complete, axes, noun, noise))
     if "id" in board and noun == "runs":
         by_id = with_noise(board.assign(run=board["id"]), recommendation.configurations)
         board = compared.legend.name(by_id.assign(run=by_id["run"]))
@@ -60,20 +59,12 @@ def trade_offs(compared: Compared) -> None:
 def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
     """Returns the runs, or on request the means over several seeds, and the noun for them."""
     board = compared.board
-    if board["seed"].nunique() < 2 or not st.toggle(
-        "Mean over seeds",
-        True,
-        key="over_seeds",
-        persist_state="session",
-        help="Training and validation rows differ between seeds, and the rows of one seed may be easier than those "
-        "of another.",
-    ):
+    help = "Training and validation rows differ between seeds, and those of one seed may be easier than another's."
+    several = board["seed"].nunique() > 1
+    if not several or not st.toggle("Mean over seeds", True, key="over_seeds", persist_state="session", help=help):
         return board, "runs"
-    means = (
-        by_configuration(board.assign(run=board["id"]), compared.metric)
-        .dropna(subset=["place"])
-        .rename(columns={"name": "run"})
-    )
+    means = by_configuration(board.assign(run=board["id"]), compared.metric)
+    means = means.dropna(subset=["place"]).rename(columns={"name": "run"})
     if means.empty:
         st.caption("No means yet: no seed has a result for every configuration.")
         return board, "runs"
@@ -102,9 +93,8 @@ def what_leads(board: pd.DataFrame, axes: Mapping[str, bool], noun: str, noise: 
     if not known:
         return "No finished run has all of these numbers."
     if best.empty or 1 < len(best) == known:
-        return (
-            f"None of {known} {noun} is a better trade-off than the others: they tie within noise, or each costs less."
-        )
+        tie = "they tie within noise, or each costs less"
+        return f"None of {known} {noun} is a better trade-off than the others: {tie}."
     names = [str(name) for name in best["run"]]
     which = f": **{plain(', '.join(names))}**" if len(names) <= MOST_NAMED else ""
     are = "is the best trade-off" if len(names) == 1 else "are the best trade-offs"
@@ -117,21 +107,18 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], nou
     inside = scored[within_limits(scored, limits)]
     best = best_of(inside, f"validation_{metric}", higher_is_better=METRICS[metric].higher_is_better)
     if best is None:
-        least = "; ".join(
-            f"{COSTS[name][0][:1].lower()}{COSTS[name][0][1:]} from {scored[name].min() / COSTS[name][1]:,.1f}"
-            for name in limits
-            if scored[name].notna().any()
-        )
+        lowest = {COSTS[name][0]: scored[name].min() / COSTS[name][1] for name in limits if scored[name].notna().any()}
+        least = "; ".join(f"{title[:1].lower()}{title[1:]} from {cost:,.1f}" for title, cost in lowest.items())
         return f"**No run is within these limits.** The lowest measured values: {least or 'nothing'}."
-    costs = [
-        f"{megabytes(None if pd.isna(memory := best['run_growth_memory_bytes']) else memory)} over the loaded model",
-        f"{best['train_seconds']:,.1f} s of training"
-        if pd.notna(best["train_seconds"])
-        else "an unknown training time",
-        f"an adapter of {megabytes(best['adapter_bytes'])}" if pd.notna(best["adapter_bytes"]) else "no adapter",
-    ]
-    return (
-        f"Within these limits **{plain(str(best['run']))}** has the best validation {METRICS[metric].written},"
-        f" **{METRICS[metric].text(best[f'validation_{metric}'])}**, with {', '.join(costs)}. {len(inside)} of "
-        f"{len(scored)} {noun} fit."
+    memory, seconds, size = (
+        None if pd.isna(best[name]) else float(best[name])
+        for name in ("run_growth_memory_bytes", "train_seconds", "adapter_bytes")
     )
+    costs = [
+        f"{megabytes(memory)} over the loaded model",
+        "an unknown training time" if seconds is None else f"{seconds:,.1f} s of training",
+        "no adapter" if size is None else f"an adapter of {megabytes(size)}",
+    ]
+    which, score = plain(str(best["run"])), METRICS[metric].text(best[f"validation_{metric}"])
+    leads = f"**{which}** has the best validation {METRICS[metric].written}, **{score}**, with {', '.join(costs)}"
+    return f"Within these limits {leads}. {len(inside)} of {len(scored)} {noun} fit."

@@ -102,17 +102,14 @@ def _delete(runs: Sequence[Run]) -> None:
         return
     with popover:
         if staying:
-            st.caption(
-                f"{staying} of them {'is' if staying == 1 else 'are'} queued or running and will stay. Cancel on the "
-                "Live page first."
-            )
+            stay = f"{staying} of them {'is' if staying == 1 else 'are'} queued or running and will stay"
+            st.caption(f"{stay}. Cancel on the Live page first.")
         if not ended:
             return
         freed = megabytes(sum(queries.store().size_bytes(run.id) for run in ended))
         what = plain(ended[0].name) if len(ended) == 1 else f"{len(ended)} runs"
-        st.markdown(
-            f"Delete **{what}** with curves, predictions and adapters? This frees **{freed}** and cannot be undone."
-        )
+        means = f"This frees **{freed}** and cannot be undone."
+        st.markdown(f"Delete **{what}** with curves, predictions and adapters? {means}")
         if st.button("Delete permanently", type="primary", key=f"delete_{_key(runs)}"):
             with errors_shown(StoreError):  # started or deleted in another tab
                 with st.spinner("Deleting"):

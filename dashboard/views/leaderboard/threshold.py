@@ -20,15 +20,8 @@ def threshold(run: str) -> None:
     best, rows = best_threshold(validation), validation if test is None or not len(test.y_N) else test
     name = name_in_label(validation.classes[validation.rarer or 0][:MOST_TEXT])
     with st.container(horizontal=True, vertical_alignment="center"):
-        chosen = st.slider(
-            f"Predict {name} from a probability of",
-            0.01,
-            0.99,
-            best,
-            key=f"threshold_{run}",
-            width=260,
-            help=f"{best:.2f} has the best F1 on the validation rows.",
-        )
+        label, help = f"Predict {name} from a probability of", f"{best:.2f} has the best F1 on the validation rows."
+        chosen = st.slider(label, 0.01, 0.99, best, key=f"threshold_{run}", width=260, help=help)
         counts, part = counts_at(rows, chosen), "validation" if rows is validation else "test"
         for label, share, of in (
             ("Precision", counts.precision, f"{counts.right:,} of {counts.flagged:,} rows that are predicted so are."),

@@ -23,15 +23,8 @@ WISH_ICONS: dict[StopRequest, str] = {"stop": ":material/stop_circle:", "cancel"
 
 def wish_button(label: str, run_ids: list[str], wish: StopRequest, *, key: str, help: str, disabled: bool) -> None:
     """Draws a button that asks runs to stop or cancel; the wish is part of its key."""
-    st.button(
-        label,
-        on_click=ask,
-        args=(run_ids, wish),
-        disabled=disabled,
-        key=f"{wish}_{key}",
-        icon=WISH_ICONS[wish],
-        help=help,
-    )
+    icon, key = WISH_ICONS[wish], f"{wish}_{key}"
+    st.button(label, on_click=ask, args=(run_ids, wish), disabled=disabled, key=key, icon=icon, help=help)
 
 
 def again(run: Run, settings: RunSettings | None = None, added: str = "") -> None:
@@ -62,9 +55,7 @@ def waiting_runs(shown: str) -> None:
     """Draws the queue with a row per run, and above it how many wait, also in other sweeps than the ``shown`` one."""
     waiting = queries.store().runs(status="queued")
     others = sum(run.sweep != shown for run in waiting)
-    of_others = (
-        "" if not others else " in other sweeps" if others == len(waiting) else f", {others} of them in other sweeps"
-    )
+    of_others = f"{f', {others} of them' * (others < len(waiting))} in other sweeps" if others else ""
     st.caption(f"Queue: {counted(len(waiting), 'run')} waiting{of_others}" if waiting else "Queue: empty")
     # another label would close it
     behind = st.expander("Queue", key="queue", on_change="rerun", icon=":material/queue:")
@@ -87,20 +78,9 @@ def row(run: Run, place: int, sweep: Sweep) -> None:
     """Draws one waiting run."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"queue_row_{run.id}"):
         st.markdown(f"{place}. **{plain(run.name)}** · {plain(sweep.name or 'Sweep')}", width="stretch")
+        move, key, icon = queries.store().move_to_front, f"front_{run.id}", ":material/vertical_align_top:"
         st.button(
-            "To the front",
-            on_click=attempt,
-            args=(queries.store().move_to_front, run.id),
-            disabled=place == 1,
-            key=f"front_{run.id}",
-            icon=":material/vertical_align_top:",
-            help="Makes it the next run.",
+            "To the front", key, "Makes it the next run.", attempt, (move, run.id), icon=icon, disabled=place == 1
         )
-        st.button(
-            "Remove",
-            on_click=ask,
-            args=([run.id], "cancel"),
-            key=f"remove_{run.id}",
-            icon=":material/close:",
-            help="Removes it from the queue; you can run it again later.",
-        )
+        help, icon = "Removes it from the queue; you can run it again later.", ":material/close:"
+        st.button("Remove", on_click=ask, args=([run.id], "cancel"), key=f"remove_{run.id}", icon=icon, help=help)

@@ -22,9 +22,8 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
     opened.charts.clear()
 
     def whole_axis(curves: Curves) -> dict[str, Any]:
-        return {
-            "axis_end": max(queries.axis_end("scores", view.x, curves.shown), curves.steps if view.x == "step" else 0)
-        }
+        to_come = curves.steps if view.x == "step" else 0
+        return {"axis_end": max(queries.axis_end("scores", view.x, curves.shown), to_come)}
 
     def score(key: str, metric: str) -> None:
         st.markdown(f"**{METRICS[metric].label}**", help=f"{METRICS[metric].help} {CHARTS['score'].help}")
@@ -74,13 +73,9 @@ def chosen(named: dict[str, str], key: str) -> list[str]:
         st.session_state[own] = wanted
     ids = list[str]()
     if len(named) > MOST_LABELS or st.session_state.get(own):
+        words, hint = named.__getitem__, f"All {len(named)}; hover over a curve to see its name"
         ids = st.multiselect(
-            "Only these runs",
-            list(named),
-            default=wanted,
-            format_func=named.__getitem__,
-            key=own,
-            placeholder=f"All {len(named)}; hover over a curve to see its name",
+            "Only these runs", list(named), default=wanted, format_func=words, key=own, placeholder=hint
         )
     keep("only", ",".join(ids) or None)
     return ids or list(named)
@@ -92,13 +87,9 @@ def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
     opened.meters = read = curves.meters()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown("**Memory**", help=CHARTS["memory"].help)
+        words = {name: METERS[name][0] for name in read}.__getitem__
         meter = st.selectbox(
-            "Meter",
-            read,
-            key="live_meter",
-            format_func=lambda name: METERS[name][0],
-            label_visibility="collapsed",
-            width=300,
+            "Meter", read, key="live_meter", format_func=words, label_visibility="collapsed", width=300
         )
 
     def extra(curves: Curves) -> dict[str, Any]:

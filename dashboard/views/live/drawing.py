@@ -28,13 +28,7 @@ class Curves:
     """The runs of a sweep, divided into those whose lines no longer change and those that each refresh draws."""
 
     def __init__(
-        self,
-        named: dict[str, str],
-        shown: list[Run],
-        legend: Legend,
-        key: str,
-        steps: int,
-        away: frozenset[str] = frozenset(),
+        self, named: dict[str, str], shown: list[Run], legend: Legend, key: str, steps: int, away: frozenset[str]
     ) -> None:
         self.named, self.shown, self.legend, self.key, self.steps = named, shown, legend, key, steps
         self.away = away
@@ -58,8 +52,8 @@ class Curves:
 
     def averaged_over(self, chart: str, options: dict[str, Any]) -> str:
         """Returns the column over which runs of a group are averaged; empty if each run is drawn."""
-        columns = {"steps": "step", "scores": "step"}
-        return columns.get(CHARTS[chart].frame, options.get("x", "")) if self.legend.together else ""
+        by = options.get("x", "") if CHARTS[chart].frame == "memory" else "step"
+        return by if self.legend.together else ""
 
     def meters(self) -> list[str]:
         """Returns the memory meters that have readings."""
@@ -122,16 +116,6 @@ class RankPicture:
         return compose(drawn, key=self.key), None
 
 
-@dataclass(frozen=True, slots=True)
-class Refreshed:
-    """The result of a refresh."""
-
-    meters: list[str]
-    """From ``Curves.meters``."""
-    figures: dict[str, str]
-    """JSON by the key of the chart."""
-
-
 class OpenCharts:
     """The open charts of a page, refreshed ``every`` so many seconds, or never."""
 
@@ -180,17 +164,13 @@ class OpenCharts:
     def refresh(self, curves: Curves, look: Look) -> None:
         """Sends all charts that have changed since the page was drawn; redraws the page for another meter."""
 
-        def make() -> Refreshed:
-            return Refreshed(curves.meters(), {one.key: one.figure(curves)[0].figure for one in self.charts})
+        def make() -> tuple[list[str], dict[str, str]]:
+            return curves.meters(), {one.key: one.figure(curves)[0].figure for one in self.charts}
 
-        now = queries.of_look(look, (curves.legend, *((one.key, repr(one.options)) for one in self.charts)), make)
-        if self.meters not in (None, now.meters):
+        now = (curves.legend, *((one.key, repr(one.options)) for one in self.charts))
+        meters, figures = queries.of_look(look, now, make)
+        if self.meters not in (None, meters):
             st.rerun()
         if self.every is not None:
-            feed(
-                {
-                    key: (self.sent[key].stamp, figure)
-                    for key, figure in now.figures.items()
-                    if self.sent[key].figure != figure
-                }
-            )
+            changed = {key: figure for key, figure in figures.items() if self.sent[key].figure != figure}
+            feed({key: (self.sent[key].stamp, figure) for key, figure in changed.items()})

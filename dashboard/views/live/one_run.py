@@ -1,5 +1,7 @@
 """One run: its problems and their remedies, its buttons, its notes and its log."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard import queries
@@ -30,20 +32,11 @@ def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
     # the index is passed too, because the browser shows it before its first answer
     place = options.index(st.session_state[key])
     words = {FOLLOW: "The current run"} | named
-    chosen = st.selectbox(
-        "Run",
-        options,
-        place,
-        format_func=words.__getitem__,
-        key=key,
-        label_visibility="collapsed",
-        persist_state="session",
-    )
+    look: dict[str, Any] = {"label_visibility": "collapsed", "persist_state": "session"}
+    chosen = st.selectbox("Run", options, place, format_func=words.__getitem__, key=key, **look)
     keep("run", None if chosen == FOLLOW else chosen)
-    current = next(
-        (run.id for run in runs if run.status == "running"), next((run.id for run in runs if run.error), runs[0].id)
-    )
-    return queries.store().run(current if chosen == FOLLOW else chosen)
+    current = [*(run for run in runs if run.status == "running"), *(run for run in runs if run.error), *runs][0]
+    return queries.store().run(current.id if chosen == FOLLOW else chosen)
 
 
 def one_run(run: Run, name: str) -> None:
@@ -64,9 +57,8 @@ def one_run(run: Run, name: str) -> None:
             st.caption(f":material/warning: {plain(note.text)}")
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")
     if log.open:
-        log.code(
-            queries.log_tail(run.id) or "This run has written no log yet.", language=None, wrap_lines=True, height=320
-        )
+        text = queries.log_tail(run.id) or "This run has written no log yet."
+        log.code(text, language=None, wrap_lines=True, height=320)
 
 
 def _plan_in_words(run: Run, plan: RunPlanned) -> str:
@@ -90,39 +82,17 @@ def buttons(run: Run) -> None:
         may_stop = run.status == "running" and run.wish is None
         wish_button("Stop and keep the best", [run.id], "stop", key=run.id, help=stopped, disabled=not may_stop)
         may_cancel = run.status not in ENDED and run.wish != "cancel"
-        wish_button(
-            "Cancel and discard",
-            [run.id],
-            "cancel",
-            key=run.id,
-            help="Ends at once; nothing is kept.",
-            disabled=not may_cancel,
-        )
-        st.button(
-            "Run again",
-            on_click=again,
-            args=(run,),
-            disabled=not may_retry(run),
-            key=f"again_{run.id}",
-            icon=":material/replay:",
-            help="Queues the same settings again. For runs that failed, diverged, or were interrupted or cancelled.",
-        )
+        ends = "Ends at once; nothing is kept."
+        wish_button("Cancel and discard", [run.id], "cancel", key=run.id, help=ends, disabled=not may_cancel)
+        help = "Queues the same settings again. For runs that failed, diverged, or were interrupted or cancelled."
+        key, icon = f"again_{run.id}", ":material/replay:"
+        st.button("Run again", key, help, on_click=again, args=(run,), icon=icon, disabled=not may_retry(run))
         if run.status == "interrupted" and run.retried_as is None:
             means = "The run has no saved state, so it starts again from the beginning."
             if queries.store().has_last_state(run.id):
-                means = (
-                    "Continues from the run's last saved state; its scores and curves become those of a run "
-                    "without interruption."
-                )
-            st.button(
-                "Resume",
-                on_click=queue,
-                args=(queries.store().resume, run.id),
-                key=f"resume_{run.id}",
-                type="primary",
-                icon=":material/play_circle:",
-                help=means,
-            )
+                means = "Continues from its last saved state, with the scores and curves of a run without interruption."
+            args, key, icon = (queries.store().resume, run.id), f"resume_{run.id}", ":material/play_circle:"
+            st.button("Resume", key, means, on_click=queue, args=args, type="primary", icon=icon)
         form = "Opens New run with the settings of this run."
         if st.button("Change and queue", key=f"form_{run.id}", icon=":material/tune:", help=form):
             to_the_form([run])
@@ -145,14 +115,8 @@ def trouble(run: Run, name: str, plan: RunPlanned | None) -> None:
         text = f"**{row.symptom}.** {plain(seen.seen)}  \n{row.first}; then {row.then}."
         st.warning(text, icon=":material/build:")
         if seen.fix:
-            st.button(
-                seen.fix.label,
-                on_click=again,
-                args=(run, seen.fix.settings, seen.fix.name),
-                disabled=not may_retry(run),
-                key=f"fix_{seen.kind}_{run.id}",
-                type="primary",
-                icon=":material/replay:",
-            )
+            args, key, icon = (run, seen.fix.settings, seen.fix.name), f"fix_{seen.kind}_{run.id}", ":material/replay:"
+            may = may_retry(run)
+            st.button(seen.fix.label, key, on_click=again, args=args, type="primary", icon=icon, disabled=not may)
     if run.status in WAY_OUT and not found and not (run.status == "interrupted" and run.error):
         st.info(WAY_OUT[run.status])

@@ -131,11 +131,8 @@ def _waits_for(runs: list[Run]) -> str:
         return ""
     sweeps = queries.sweeps()
     before = Counter(run.sweep for run in (*queries.store().runs(status="running"), *waiting[:place]))
-    named = [
-        f"{counted(number, 'run')} of {sweeps[sweep].name or 'another sweep'}"
-        for sweep, number in before.items()
-        if sweep in sweeps
-    ]
+    here = ((number, sweeps[sweep]) for sweep, number in before.items() if sweep in sweeps)
+    named = [f"{counted(number, 'run')} of {sweep.name or 'another sweep'}" for number, sweep in here]
     return f" Waits for {plain(few(named))}." if named else ""
 
 

@@ -54,27 +54,16 @@ def controls(
     def more(name: str) -> dict[str, Any]:
         return {"key": fields[name][0], "persist_state": "session"}
 
-    segments(
-        "Curves over",
-        {"step": "Over steps", "seconds": "Over seconds"},
-        default=now["axis"],
-        help=TRAIN_SECONDS_HELP,
-        label_visibility="collapsed",
-        **more("axis"),
-    )
+    axes, help = {"step": "Over steps", "seconds": "Over seconds"}, TRAIN_SECONDS_HELP
+    segments("Curves over", axes, default=now["axis"], help=help, label_visibility="collapsed", **more("axis"))
     with st.popover("View", icon=":material/tune:", key="view"):
         shown = ask_runs()
         if several:
             means = "Runs that differ only in the seed are one line; the band is from the lowest to the highest."
             st.toggle("Mean over seeds", now["means"], help=means, **more("means"))
-        st.selectbox(
-            "Second score",
-            others,
-            others.index(now["score"]),
-            format_func=lambda name: METRICS[name].label,
-            help=f"The first is {METRICS[first].label}, which decides which checkpoint is kept.",
-            **more("score"),
-        )
+        words, place = {name: METRICS[name].label for name in others}.__getitem__, others.index(now["score"])
+        help = f"The first is {METRICS[first].label}, which decides which checkpoint is kept."
+        st.selectbox("Second score", others, place, format_func=words, help=help, **more("score"))
     for name, (key, _, default) in fields.items():
         now[name] = st.session_state[key]
         keep(name, None if now[name] == default else str(now[name]))

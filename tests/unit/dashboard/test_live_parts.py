@@ -133,7 +133,7 @@ def looked(sweep):
     """Returns the sweep as a tab sees it a second later."""
     held.cache_clear()
     look = queries.look(sweep)
-    return Curves(labels(look.runs), look.runs, legend_of(look.runs), sweep, 40), look
+    return Curves(labels(look.runs), look.runs, legend_of(look.runs), sweep, 40, frozenset()), look
 
 
 def test_each_refresh_sends_changes_that_match_the_drawn_figure(store, shown, fed):
