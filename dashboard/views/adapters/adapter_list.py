@@ -61,13 +61,10 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: s
     confirmed = queries.confirmed(sorted(dict.fromkeys(run.sweep for run in runs), key=lambda sweep: sweep != first))
     rows: dict[str, dict[str, Any]] = {}
     for run in runs:
-        metric, table, in_words = (
-            run.settings.selection_metric,
-            tables.get(run.settings.dataset),
-            queries.gains_in_words(run),
-        )
-        gain = gains_of(run, METRICS[metric]).get("test_gain" if run.id in confirmed else "gain", math.nan)
-        sweep = sweeps[run.sweep]
+        metric, table, sweep = run.settings.selection_metric, tables.get(run.settings.dataset), sweeps[run.sweep]
+        in_words, gains = queries.gains_in_words(run), gains_of(run, METRICS[metric])
+        gain = gains.get("test_gain" if run.id in confirmed else "gain", math.nan)
+        place = run.sweep == first, sweep.created, run.sweep, run.id in confirmed
         rows[run.id] = {
             "Adapter": names[run.id],
             "Test gain": in_words.get("test_gain", ""),
@@ -77,13 +74,7 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: s
             "Predicts": f"{run.settings.target} · {table.name if table else 'table deleted'}",
             "Model": run.settings.model,
             "Sweep": f"{moment(sweep.created)} {sweep.name}",
-            "by": (
-                run.sweep == first,
-                sweep.created,
-                run.sweep,
-                run.id in confirmed,
-                -math.inf if math.isnan(gain) else gain,
-            ),
+            "by": (*place, -math.inf if math.isnan(gain) else gain),
         }
     frame = pd.DataFrame.from_dict(rows, orient="index")
     if len(frame):

@@ -17,13 +17,9 @@ from tabtune_core.wording import counted
 def add() -> None:
     """Draws the uploader and, if the server may download, a field for an address; no code in a file is run."""
     number = st.session_state.setdefault("adapter_uploads", 0)
-    file = st.file_uploader(
-        "Adapter package (zip)",
-        type=["zip"],
-        key=f"adapter_upload_{number}",
-        max_upload_size=LIMIT_BYTES // 1_000_000,
-        help="From the Adapters page of another machine. No code in it is executed.",
-    )
+    key, help = f"adapter_upload_{number}", "From the Adapters page of another machine. No code in it is executed."
+    most = LIMIT_BYTES // 1_000_000
+    file = st.file_uploader("Adapter package (zip)", type=["zip"], key=key, max_upload_size=most, help=help)
     name = file.name if file is not None else ""
     if may_fetch():
         address = st.text_input("Or an address", key=f"adapter_address_{number}", placeholder="hf://owner/name").strip()
@@ -57,11 +53,9 @@ def details(adapter: StoredAdapter) -> None:
         figure("Rank", settings.lora.rank)
         figure("Layers", len(facts.layers))
         figure("Classes", len(facts.classes) or "numbers")
-    st.markdown(
-        f"Predicts **{plain(settings.target)}** from {counted(len(facts.features), 'column')}, trained on "
-        f"{plain(facts.table_name)} "
-        f"({facts.table_rows:,} rows) with {plain(settings.model)}."
-    )
+    what = f"**{plain(settings.target)}** from {counted(len(facts.features), 'column')}"
+    table = f"{plain(facts.table_name)} ({facts.table_rows:,} rows)"
+    st.markdown(f"Predicts {what}, trained on {table} with {plain(settings.model)}.")
     if facts.table_id not in queries.tables():
         st.caption("Its table is not here: another one with the same columns can give the context, with other scores.")
     with st.container(horizontal=True):

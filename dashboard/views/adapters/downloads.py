@@ -61,23 +61,14 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
         return
     # each button has a name of its own, for screen readers
     title = FORMATS[form].title[0].lower() + FORMATS[form].title[1:]
-    if (
-        job is not None
-        and job.result
-        and (path := queries.store().job_dir(job.id) / file_name(form, facts, run.id)).is_file()
-    ):
+    path = queries.store().job_dir(job.id) / file_name(form, facts, run.id) if job and job.result else None
+    if job and path and path.is_file():
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
             mime = "application/zip" if path.suffix == ".zip" else "application/octet-stream"
             size = megabytes(path.stat().st_size)
             download(f"Download ({size})", path.read_bytes, path.name, mime, type="primary", key=f"get_{form}_{run.id}")
-            st.button(
-                f"Remove {title}",
-                on_click=queries.delete_jobs,
-                args=(job.id,),
-                type="tertiary",
-                icon=":material/delete:",
-                key=f"drop_{form}_{run.id}",
-            )
+            key, icon, delete = f"drop_{form}_{run.id}", ":material/delete:", queries.delete_jobs
+            st.button(f"Remove {title}", key, on_click=delete, args=(job.id,), type="tertiary", icon=icon)
         return
     asked = {"run": run.id, "format": form}
     st.button(f"Prepare {title}", on_click=prepare, args=(asked,), icon=":material/build:", key=f"make_{form}_{run.id}")
@@ -88,10 +79,6 @@ def _verified(result: Mapping[str, Any], run: Run) -> None:
     unit = "of a probability" if classes else "standard deviations of the target"
     flips = f" {result['labels']:,} labels differ." if result["labels"] else ""
     member = "" if result["views"] == run.settings.train.views else " It was compared with one ensemble member."
-    st.badge(
-        f"verified on {result['rows']:,} test rows",
-        icon=":material/verified:",
-        color="green",
-        help=f"A fresh process ran the code below with {plain(result['through'])}. Largest difference from the run's "
-        f"predictions: {result['difference']:.1e} {unit}.{flips}{member}",
-    )
+    largest = f"Largest difference from the run's predictions: {result['difference']:.1e} {unit}."
+    help = f"A fresh process ran the code below with {plain(result['through'])}. {largest}{flips}{member}"
+    st.badge(f"verified on {result['rows']:,} test rows", icon=":material/verified:", color="green", help=help)

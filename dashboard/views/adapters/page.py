@@ -81,14 +81,9 @@ def package_download(run: Run, path: Path) -> None:
         download("Download the adapter", path.read_bytes, name, mime, type="primary", key=f"download_{run.id}")
         # a button, since after a switch a fast click would get the other file
         if run.settings.task == "classification":
-            download(
-                "Download without class labels",
-                partial(without_labels, path),
-                name,
-                mime,
-                key=f"download_no_labels_{run.id}",
-                help="It holds a hash in their place; predictions take the labels from the context rows.",
-            )
+            key, content = f"download_no_labels_{run.id}", partial(without_labels, path)
+            help = "It holds a hash in their place; predictions take the labels from the context rows."
+            download("Download without class labels", content, name, mime, key=key, help=help)
         if st.button("Try it on rows", icon=":material/play_arrow:"):
             go("views/try_it/page.py", adapter=run.id)
     st.caption("It holds no rows of your table.", help=_HOLDS)
@@ -139,9 +134,6 @@ if runs or uploads:
         st.info("This adapter was deleted in another tab.", icon=":material/delete:")
         st.button("Refresh the page", icon=":material/refresh:")
 
-with st.expander(
-    "Add an adapter from another machine",
-    icon=":material/upload_file:",
-    expanded="adapter_error" in st.session_state or not (runs or uploads),
-):
+shown = "adapter_error" in st.session_state or not (runs or uploads)
+with st.expander("Add an adapter from another machine", icon=":material/upload_file:", expanded=shown):
     adapter_upload.add()

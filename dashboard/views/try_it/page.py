@@ -19,7 +19,7 @@ from tabtune_core.wording import counted
 
 KEPT_JOBS, SEEN = 20, "try_seen"
 """Most predictions that are kept; key of the session state with the choice and the row of the last run of the page."""
-DAY_SECONDS = 86_400.0
+DAY_SECONDS, PLAY = 86_400.0, ":material/play_arrow:"
 
 
 def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
@@ -88,26 +88,21 @@ if choice is None:
 
 answer, form = st.columns([1.4, 1], gap="large")  # on a narrow screen the answer is above the form
 with form:
-    way = st.segmented_control(
-        "Rows", ["Edit one row", "Upload rows"], default="Edit one row", required=True, key="try_way"
-    )
+    ways = ["Edit one row", "Upload rows"]
+    way = st.segmented_control("Rows", ways, default=ways[0], required=True, key="try_way")
     with errors_shown(TableError, stop=True):
         if way == "Upload rows":
             rows = try_rows.upload_rows(choice)
             how_many = "" if rows is None else f" {counted(len(rows), 'row')}"
             nothing = rows is None or rows.empty
-            pressed = st.button(
-                f"Predict{how_many}", type="primary", icon=":material/play_arrow:", disabled=nothing, key=choice.button
-            )
+            pressed = st.button(f"Predict{how_many}", choice.button, type="primary", icon=PLAY, disabled=nothing)
         else:
             rows = try_rows.edit_row(choice)
             pressed = at_once(choice, rows)
             job = asked()
             if not pressed and (job is None or job.status in JOB_ENDED):
                 stale = job is None or not job.result or of_another_choice(job, choice, rows)
-                pressed = stale and answer.button(
-                    "Predict this row", type="primary", icon=":material/play_arrow:", key=choice.button
-                )
+                pressed = stale and answer.button("Predict this row", choice.button, type="primary", icon=PLAY)
 with answer:
     if pressed:
         assert rows is not None

@@ -68,19 +68,14 @@ def candidates() -> dict[str, Candidate]:
             table, name = adapter.facts.table_id, adapter.facts.table_name
             found[adapter.id] = Candidate(adapter.id, adapter.name, adapter.settings, table, name, table in tables)
     titles = no_two_alike({name: candidate.group + candidate.title for name, candidate in found.items()})
-    return {
-        name: replace(candidate, title=titles[name].removeprefix(candidate.group)) for name, candidate in found.items()
-    }
+    return {name: replace(one, title=titles[name].removeprefix(one.group)) for name, one in found.items()}
 
 
 def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     """Draws the widgets and returns the choice, None while it is open; raises AdapterError for a bad package."""
     asked = [name for name in st.query_params.get("adapters", "").split(",") if name]
     if gone("adapter", list(found)) or not found.keys() >= set(asked):
-        st.warning(
-            "An adapter that was chosen here, or its table, was deleted.",
-            icon=":material/warning:",
-        )
+        st.warning("An adapter that was chosen here, or its table, was deleted.", icon=":material/warning:")
     wanted = chosen("adapter", list(found), next((name for name in asked if name in found), next(iter(found))))
     groups: dict[str, list[str]] = {}
     for candidate in found.values():
@@ -88,33 +83,18 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
 
     def title(group: str) -> str:
         first = found[groups[group][0]]
-        return (
-            f"{first.settings.target} · {first.table_name}{'' if first.here else ' (not in this workspace)'} · "
-            f"{first.settings.task}"
-        )
+        table = f"{first.table_name}{' (not in this workspace)' * (not first.here)}"
+        return f"{first.settings.target} · {table} · {first.settings.task}"
 
     left, right = st.columns([1, 1.4])
     titles, place = no_two_alike({group: title(group) for group in groups}), list(groups).index(found[wanted].group)
-    group = left.selectbox(
-        "What to predict", list(groups), place, format_func=titles.__getitem__, key=f"try_group_{wanted[:12]}"
-    )
-    ids = groups[group]
-    also = first_few(asked, ids)
-    picked = right.multiselect(
-        "Adapters",
-        ids,
-        also if wanted in also else [wanted if wanted in ids else ids[0]],
-        format_func=lambda name: found[name].title,
-        key=f"try_adapters_{group}_{wanted[:12]}",
-        max_selections=MOST_BESIDE,
-        placeholder="Choose one or more",
-        help=f"Up to {MOST_BESIDE} side by side. Only verified adapters are listed.",
-    )
+    words, key = titles.__getitem__, f"try_group_{wanted[:12]}"
+    group = left.selectbox("What to predict", list(groups), place, format_func=words, key=key)
+    with right:
+        picked = _pick(groups[group], found, first_few(asked, groups[group]), wanted, f"try_adapters_{group}")
     if not picked:
         st.info("Choose at least one adapter.")
         return None
-    keep("adapter", picked[0])
-    keep("adapters", ",".join(picked))
     first, uploads = found[picked[0]], queries.uploads()
     facts = uploads[first.id].facts if first.id in uploads else queries.facts(first.id)
     table = queries.tables()[first.table] if first.here else _other_table(facts)
@@ -123,22 +103,34 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     return None if table is None else Choice([found[name] for name in picked], table, facts, base)
 
 
+def _pick(ids: list[str], found: dict[str, Candidate], also: list[str], wanted: str, key: str) -> list[str]:
+    """Draws the adapters that predict the same, and returns those that a person picked."""
+    usual = also if wanted in also else [wanted if wanted in ids else ids[0]]
+    picked = st.multiselect(
+        "Adapters",
+        ids,
+        usual,
+        format_func=lambda name: found[name].title,
+        key=f"{key}_{wanted[:12]}",
+        max_selections=MOST_BESIDE,
+        placeholder="Choose one or more",
+        help=f"Up to {MOST_BESIDE} side by side. Only verified adapters are listed.",
+    )
+    if picked:
+        keep("adapter", picked[0])
+        keep("adapters", ",".join(picked))
+    return picked
+
+
 def _other_table(facts: PackageFacts) -> Dataset | None:
     """Asks for a table of the workspace in place of the one that an uploaded adapter was trained on."""
     needed = {*facts.features, facts.settings.target}
-    fitting = {
-        name: table for name, table in queries.tables().items() if needed <= {column.name for column in table.columns}
-    }
+    tables = queries.tables()
+    fitting = {name: one for name, one in tables.items() if needed <= {column.name for column in one.columns}}
     if not fitting:
-        st.warning(
-            f"Add {plain(facts.table_name)}, or a table with the same {len(needed):,} columns, on Data: the adapter "
-            f"predicts from rows with a known {plain(facts.settings.target)}."
-        )
+        add = f"Add {plain(facts.table_name)}, or a table with the same {len(needed):,} columns, on Data"
+        st.warning(f"{add}: the adapter predicts from rows with a known {plain(facts.settings.target)}.")
         return None
-    name = st.selectbox(
-        "Table for the context",
-        list(fitting),
-        format_func=queries.table_titles(fitting.values()).__getitem__,
-        help="The adapter's own table is not here, so scores will differ.",
-    )
+    words, help = queries.table_titles(fitting.values()), "The adapter's own table is not here, so scores will differ."
+    name = st.selectbox("Table for the context", list(fitting), format_func=words.__getitem__, help=help)
     return fitting[name]

@@ -25,13 +25,9 @@ def edit_row(choice: Choice) -> pd.DataFrame:
     kinds, table, target = choice.facts.kinds, choice.table, choice.facts.settings.target
     features = [column.name for column in table.columns if column.name in choice.facts.features]
     proposed = _first_test_row(choice)
-    place = st.number_input(
-        "Start from row",
-        value=proposed + 1,
-        key=f"try_row_{table.id[:12]}_{choice.adapters[0].id[:12]}",
-        width=220,
-        help="The proposed row is a test row, which was not used in training.",
-    )
+    key = f"try_row_{table.id[:12]}_{choice.adapters[0].id[:12]}"
+    help = "The proposed row is a test row, which was not used in training."
+    place = st.number_input("Start from row", value=proposed + 1, key=key, width=220, help=help)
     if not 1 <= place <= table.rows:
         raise TableError(f"The table has no row {place:,}; its rows are 1 to {table.rows:,}.")
     start = int(place) - 1
@@ -47,17 +43,14 @@ def edit_row(choice: Choice) -> pd.DataFrame:
 
 def _outside(table: str, before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
     """Says which changed numbers the table's values do not reach: a browser may drop the comma of 16,99."""
-    spans = {
-        name: span
-        for name, span in queries.ranges(table).items()
-        if name in after and not after[name].equals(before[name])
-    }
-    return [
-        f"{name!r} is {cell_number(float(value))}, outside the table's {cell_number(span.low)} to "
-        f"{cell_number(span.high)}."
-        for name, span in spans.items()
-        if (value := after[name].iloc[0]) < span.low or value > span.high
-    ]
+    sentences = []
+    for name, span in queries.ranges(table).items():
+        if name in after and not after[name].equals(before[name]):
+            value = after[name].iloc[0]
+            if value < span.low or value > span.high:
+                ends = f"{cell_number(span.low)} to {cell_number(span.high)}"
+                sentences.append(f"{name!r} is {cell_number(float(value))}, outside the table's {ends}.")
+    return sentences
 
 
 def _first_test_row(choice: Choice) -> int:
@@ -71,12 +64,8 @@ def _first_test_row(choice: Choice) -> int:
 
 def upload_rows(choice: Choice) -> pd.DataFrame | None:
     """Returns the rows of an uploaded file, read in the way the adapter's table was read; None without rows."""
-    file = st.file_uploader(
-        "Rows to predict",
-        max_upload_size=LIMIT_BYTES // 1_000_000,
-        key="try_file",
-        help=f"A file with the same columns, up to {LIMIT_ROWS:,} rows. Rows with a target are scored.",
-    )
+    help = f"A file with the same columns, up to {LIMIT_ROWS:,} rows. Rows with a target are scored."
+    file = st.file_uploader("Rows to predict", max_upload_size=LIMIT_BYTES // 1_000_000, key="try_file", help=help)
     if file is None:
         return None
     try:
@@ -106,13 +95,8 @@ def row_form(table: str, row: pd.DataFrame, kinds: Mapping[str, str], *, key: st
     names = [str(name) for name in row.columns]
     shown = names[:MOST_FIELDS]
     if len(names) > MOST_FIELDS:
-        more = st.multiselect(
-            "More columns to change",
-            names[MOST_FIELDS:],
-            key=f"more_{key}",
-            placeholder=f"The first {MOST_FIELDS} of {len(names):,} are below",
-        )
-        shown = [*shown, *more]
+        first = f"The first {MOST_FIELDS} of {len(names):,} are below"
+        shown += st.multiselect("More columns to change", names[MOST_FIELDS:], key=f"more_{key}", placeholder=first)
     ranges = queries.ranges(table)
     values: dict[str, Any] = {name: row[name].iloc[0] for name in names}
     with st.container(height=HEIGHT if len(shown) > MOST_IN_SIGHT else "content", border=True):
@@ -128,9 +112,8 @@ def _field(table: str, name: str, kind: str, cell: pd.Series, span: queries.Span
         step = 1.0 if span is None or span.whole else 10.0 ** np.floor(np.log10(span.high - span.low) - 1.5)
         hint = "" if span is None else f" ({cell_number(span.low)}…{cell_number(span.high)})"
         _start(key, None if held is None else float(held))
-        return st.number_input(
-            f"{label}{hint}", value=None, step=float(step), format="%.15g", key=key, placeholder="missing"
-        )
+        more: dict[str, Any] = {"step": float(step), "format": "%.15g", "placeholder": "missing"}
+        return st.number_input(f"{label}{hint}", value=None, key=key, **more)
     if kind in ("date", "datetime"):
         return _moment(label, held, key)
     words = None if kind in ("time", "encoded") else queries.values(table, name)
