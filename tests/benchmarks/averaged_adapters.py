@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from ensembles import MORE
-from fair_ranks import MODEL, SHOWN, SIZES, TABLES, losses, rows, zero_shot
+from fair_ranks import MODEL, SHOWN, SIZES, TABLES, rows
 from numpy.typing import NDArray
 from published import Kept, markdown_table, options, publish
 from real_tables import RealTable
@@ -45,20 +45,24 @@ def mean_update(adapters: list[LoraAdapter], rank: int) -> LoraAdapter:
 def one_table(task: Task, table: RealTable, folder: Path) -> dict[str, Any]:
     """Each way's mean test loss, and what the other ways gain on one seed and on the mean of predictions, row by row."""
     x, x_test, y, y_test = rows(table, task)
-    alone, adapters = list[NDArray[np.float64]](), list[LoraAdapter]()
-    predictions = list[NDArray[np.float64]]()
+    adapters = dict[str, LoraAdapter]()
     for seed in SEEDS:
         params = {**SHOWN, **SIZES, "seed": seed, "peft_config": {"r": RANK, "lora_alpha": 2 * RANK}}
         pipeline = TabularPipeline(MODEL, "peft", params, task).fit(x, y)
-        alone.append(losses(pipeline, x_test, y_test))
-        predictions.append(predict(pipeline, x_test))
         pipeline.save_adapter(file := folder / f"{seed}.pt")
-        adapters.append(load_lora_adapter(file))
-    made = {WAYS[0]: np.mean(alone, axis=0), WAYS[1]: loss_of(np.mean(predictions, axis=0), pipeline, y_test)}
-    for name, rank in zip(WAYS[2:], (RANK * len(SEEDS), RANK), strict=True):
-        pipeline.load_adapter(mean_update(adapters, rank), name)
-        made[name] = losses(pipeline, x_test, y_test)
-    zero = zero_shot(task, table)
+        adapters[f"seed {seed}"] = load_lora_adapter(file)
+    seeds = list(adapters.values())
+    adapters |= {WAYS[2]: mean_update(seeds, RANK * len(SEEDS)), WAYS[3]: mean_update(seeds, RANK)}
+    predicted = dict[str, NDArray[np.float64]]()
+    for name, adapter in adapters.items():  # all with the context rows of one pipeline
+        pipeline.load_adapter(adapter, name)
+        predicted[name] = predict(pipeline, x_test)
+    alone = [loss_of(predicted[f"seed {seed}"], pipeline, y_test) for seed in SEEDS]
+    together = np.mean([predicted[f"seed {seed}"] for seed in SEEDS], axis=0)
+    made = {WAYS[0]: np.mean(alone, axis=0), WAYS[1]: loss_of(together, pipeline, y_test)}
+    made |= {name: loss_of(predicted[name], pipeline, y_test) for name in WAYS[2:]}
+    with pipeline.disable_adapter():
+        zero = loss_of(predict(pipeline, x_test), pipeline, y_test)
     pairs = {"seed": (WAYS[0], WAYS[3]), "predictions": (WAYS[1], WAYS[3])}
     return {
         "rows": len(y),
@@ -73,7 +77,7 @@ def predict(pipeline: TabularPipeline, x: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def loss_of(predicted: NDArray[np.float64], pipeline: TabularPipeline, y: pd.Series) -> NDArray[np.float64]:
-    """As ``losses``, of given predictions."""
+    """Each row's log-loss, or its squared error as a share of the variance."""
     if pipeline.task == "regression":
         return np.asarray((predicted - y.to_numpy(float)) ** 2 / y.to_numpy(float).var())
     places = np.searchsorted(pipeline.classes_, y)
