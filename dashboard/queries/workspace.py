@@ -15,8 +15,7 @@ from tabtune_core.execution.cluster import Cluster, read_cluster
 from tabtune_core.execution.lock import WorkerTrouble, tail, watch_of
 from tabtune_core.gpus import card_memory, card_names
 from tabtune_core.machine import machine_memory
-from tabtune_core.search.proposer import what_was_learned
-from tabtune_core.search.space import space_of
+from tabtune_core.search.summary import Summary, summarize
 from tabtune_core.store.jobs import Job
 from tabtune_core.store.run_folder import LOG
 from tabtune_core.store.run_row import ENDED, Run, Sweep, Unreadable
@@ -101,10 +100,10 @@ def unreadable(folder: str) -> list[Unreadable]:
 
 
 @of_workspace(entries=8, stamp=lambda sweep: stamp_of(sweep))
-def learned(folder: str, sweep: str) -> str:
-    """Says what a search has tried and why the next; empty for an ordinary sweep."""
+def search_summary(folder: str, sweep: str) -> Summary | None:
+    """Returns what a search has tried and learned; None for an ordinary sweep."""
     search = store_of(folder).search(sweep)
-    return f"{search.ended} {what_was_learned(store_of(folder), space_of(search))}".strip() if search else ""
+    return summarize(store_of(folder), search) if search else None
 
 
 def newest_jobs(kind: str, *asked: Mapping[str, Any]) -> list[Job | None]:

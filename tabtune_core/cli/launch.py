@@ -35,8 +35,7 @@ from tabtune_core.models.catalogue import get_card, with_tried_rates, with_usual
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.search.budget import Clock, Parts, check_budget, in_words
-from tabtune_core.search.proposer import what_was_learned
-from tabtune_core.search.space import space_of
+from tabtune_core.search.summary import summarize
 from tabtune_core.settings import AXES, MANY_RUNS, REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings, SweepSettings
 from tabtune_core.settings.labels import numbered
 from tabtune_core.settings.serialization import from_values
@@ -215,7 +214,7 @@ def _follow_or_cancel(
         meanwhile()
         runs = follow(store, sweep)
         if search := store.search(sweep):
-            say(f"The search has ended. {search.ended} {what_was_learned(store, space_of(search))}")
+            say(f"The search has ended. {summarize(store, search).text}")
         return runs, False
     except KeyboardInterrupt:
         if not ids and not store.searching(sweep):

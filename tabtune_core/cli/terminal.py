@@ -18,8 +18,8 @@ from tabtune_core.execution.executor import RAY
 from tabtune_core.execution.lock import WorkerWatch
 from tabtune_core.execution.worker_flags import asked_by_environment
 from tabtune_core.metrics import METRICS
-from tabtune_core.search.proposer import written
 from tabtune_core.search.space import space_of
+from tabtune_core.search.summary import written
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.run_row import ENDED, RANKED, Run
 from tabtune_core.store.runs import RunStore

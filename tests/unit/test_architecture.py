@@ -29,7 +29,7 @@ HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
 PAGES_REACH = (
     *("__main__", "access", "errors", "events", "metrics", "gpus", "machine", "shortage", "scratch", "wording"),
     *("upstream", "settings", "data", "models.cards", "models.catalogue"),
-    *("search.budget", "search.proposer", "search.space", "models.checkpoints"),
+    *("search.budget", "search.space", "search.summary", "models.checkpoints"),
     *("lora.hub", "lora.package_facts", "lora.package_reader"),
     *("training.memory.estimate", "training.memory.fitting", "training.memory.what_fits", "store"),
     *("analysis", "charts", "execution.worker_flags", "execution.cluster", "execution.executor", "execution.lock"),

@@ -1,5 +1,6 @@
 """The Compare page: what more rank, memory or time gain, and runs side by side."""
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -7,6 +8,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import unreadable
 from dashboard.components.glossary import define
+from dashboard.components.search_tries import search_tries, search_words
 from dashboard.formatting import plain, sweep_titles
 from dashboard.url_state import SELECT_PIXELS, nothing_yet, pick, say_gone, stop
 from dashboard.views.compare.columns_tab import columns_tab
@@ -18,7 +20,13 @@ from tabtune_core.analysis.runs_table import costs_note
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, metrics_of
 
-TABS = {"Rank": rank_tab, "Trade-offs": trade_offs, "Columns": columns_tab, "Runs side by side": side_by_side}
+TABS: dict[str, Callable[[Compared], None]] = {
+    "Rank": rank_tab,
+    "Search": lambda compared: search_tries(compared.sweep),
+    "Trade-offs": trade_offs,
+    "Columns": columns_tab,
+    "Runs side by side": side_by_side,
+}
 
 head = st.container(horizontal=True, vertical_alignment="center")
 head.title("Compare", help=define("Pareto front", "Mean over seeds", "Truncation"), width="content")
@@ -47,8 +55,9 @@ if not compared.done:
 
 if note := costs_note(compared.board):
     st.caption(plain(note))
-tabs = st.tabs(list(TABS), key="view", on_change="rerun", bind="query-params")
-for tab, draw in zip(tabs, TABS.values(), strict=True):
+search_words(sweep)
+names = [name for name in TABS if name != "Search" or queries.search_summary(sweep)]
+for name, tab in zip(names, st.tabs(names, key="view", on_change="rerun", bind="query-params"), strict=True):
     if tab.open:
         with tab:
-            draw(compared)
+            TABS[name](compared)

@@ -11,6 +11,7 @@ from dashboard.components import download, unreadable
 from dashboard.components.answer_card import answer_card
 from dashboard.components.glossary import define
 from dashboard.components.plotly_chart import compose, show_drawn
+from dashboard.components.search_tries import search_words
 from dashboard.components.unreadable import page_part
 from dashboard.formatting import plain, sweep_titles
 from dashboard.url_state import SELECT_PIXELS, chosen, go, nothing_yet, pick, renew, say_gone, seen, settle, stop
@@ -200,6 +201,8 @@ if advice is not None and advice.ensemble is not None and not going:
         mixed, column_config=board_table.columns(shown, metric), hide_index=True, placeholder="", key="together"
     )
     st.caption(plain(f"Validation rows chose the weights. {advice.ensemble.sentence(METRICS[metric])}"), help=TOGETHER)
+if sweep is not None:
+    search_words(sweep)
 if note := costs_note(shown_runs):
     st.caption(plain(note))
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]

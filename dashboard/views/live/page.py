@@ -9,6 +9,7 @@ from dashboard import queries
 from dashboard.components import unreadable
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
+from dashboard.components.search_tries import search_tries, search_words
 from dashboard.components.unreadable import page_part
 from dashboard.formatting import labels, plain, sweep_titles
 from dashboard.queries import Latest, Look
@@ -113,8 +114,7 @@ def watch() -> None:
         if going:
             worker_trouble(queries.look_after_worker())
         progress.overall(now, named, latest)
-        if said := queries.learned(sweep):
-            st.caption(f":material/manage_search: {plain(said)}")
+        search_words(sweep)
         opened.refresh(curves, look)
 
 
@@ -129,6 +129,7 @@ def table() -> None:
     with as_it_stands(lambda: queries.watched(sweep, drawn)) as look:
         latest = queries.latest(look, settings.selection_metric)
         progress.runs_table(look, named, latest, settings.selection_metric, away)
+        search_tries(sweep)
 
 
 table()

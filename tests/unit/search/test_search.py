@@ -12,8 +12,9 @@ from tabtune_core.events import Evaluated, RunPlanned
 from tabtune_core.execution import halving
 from tabtune_core.search import turn
 from tabtune_core.search.budget import Clock, Parts, check_budget
-from tabtune_core.search.proposer import propose, what_was_learned
+from tabtune_core.search.proposer import propose
 from tabtune_core.search.space import RANKS, space_of
+from tabtune_core.search.summary import summarize
 from tabtune_core.settings import RunSettings, SweepSettings
 from tabtune_core.store.runs import RunStore
 from tests.made_sweeps import Lab
@@ -87,9 +88,14 @@ def test_proposals_learn_from_all_runs_of_the_same_table_split_and_model(tmp_pat
     assert asked.count(16) >= 4  # by chance, one or two of eight
     elsewhere = dataclasses.replace(space, template=space.template.changed(split_seed=1))
     assert propose(lab.store, elsewhere, lambda run: None)[0].split_seed == 1
-    assert "24 tried" in what_was_learned(lab.store, space)
-    assert "rank 16" in what_was_learned(lab.store, space)
-    assert "0 runs" in what_was_learned(lab.store, elsewhere)
+    search = lab.store.search(lab.sweep)
+    found = summarize(lab.store, search)
+    assert "24 tried" in found.text
+    assert "rank 16" in found.text
+    assert next(iter(found.importances)) == "rank"
+    best = found.tries[0]
+    assert (best["rank"], best["score"], best["ended"]) == (16, 0.2, "finished, in another sweep")
+    assert "0 runs" in summarize(lab.store, dataclasses.replace(search, template=elsewhere.template)).text
 
 
 def test_the_same_store_gives_the_same_proposal_so_that_a_restart_goes_on(tmp_path):

@@ -1,0 +1,58 @@
+"""What a search has tried, and how much each setting mattered."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries
+from dashboard.formatting import plain
+from dashboard.table_columns import digits_behind
+from tabtune_core.metrics import METRICS
+from tabtune_core.search.space import RATE, WORDS
+
+
+def search_words(sweep: str) -> None:
+    """Says what a search has found and why the next; nothing for an ordinary sweep."""
+    if found := queries.search_summary(sweep):
+        st.caption(f":material/manage_search: {plain(found.text)}")
+
+
+def search_tries(sweep: str) -> None:
+    """Draws the table of tries and a bar per setting; nothing for an ordinary sweep."""
+    found, metric = queries.search_summary(sweep), METRICS[queries.selection_metric(sweep)]
+    if found is None:
+        return
+    st.header("What was tried")
+    rows, score = pd.DataFrame(found.tries), f"Validation {metric.written}"
+    tries, weights = st.columns([3, 1]) if found.importances else (st.container(), None)
+    number, titles = st.column_config.NumberColumn, {name: word.capitalize() for name, word in WORDS.items()}
+    with tries:
+        st.dataframe(
+            rows,
+            hide_index=True,
+            height="content" if len(rows) < 13 else 480,
+            placeholder="",
+            column_config={
+                **titles,
+                "run": st.column_config.TextColumn("Run", pinned=True),
+                RATE: number(titles[RATE], format="%.2g"),
+                "score": number(
+                    score,
+                    **digits_behind(rows["score"].rename(score), metric.decimals(rows["score"])),
+                    help="Of runs that stopped at a rung, the best up to there.",
+                ),
+                "seconds": number("Training (s)", format="%.1f"),
+                "ended": "Ended",
+            },
+        )
+    if weights is not None:
+        shares = pd.DataFrame({"Setting": titles, "Mattered": found.importances}).dropna().sort_values("Mattered")
+        with weights:
+            st.dataframe(
+                shares[::-1],
+                hide_index=True,
+                column_config={
+                    "Mattered": st.column_config.ProgressColumn(
+                        format="percent", help="Share of what sets the better tries apart (PED-ANOVA)."
+                    )
+                },
+            )
