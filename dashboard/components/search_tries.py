@@ -45,14 +45,8 @@ def search_tries(sweep: str) -> None:
             },
         )
     if weights is not None:
-        shares = pd.DataFrame({"Setting": titles, "Mattered": found.importances}).dropna().sort_values("Mattered")
-        with weights:
-            st.dataframe(
-                shares[::-1],
-                hide_index=True,
-                column_config={
-                    "Mattered": st.column_config.ProgressColumn(
-                        format="percent", help="Share of what sets the better tries apart (PED-ANOVA)."
-                    )
-                },
-            )
+        shares = pd.DataFrame({"Setting": titles, "Mattered": 100 * pd.Series(found.importances)}).dropna()
+        help = "Share of what sets the better tries apart (PED-ANOVA)."
+        bar = st.column_config.ProgressColumn(format="%.0f%%", min_value=0, max_value=100, help=help)
+        shares = shares.sort_values("Mattered", ascending=False)
+        weights.dataframe(shares, hide_index=True, column_config={"Mattered": bar})

@@ -57,6 +57,8 @@ def written(run: RunSettings, space: Space) -> str:
 
 def summarize(store: RunStore, search: Search) -> Summary:
     """Returns what the search knows now, also from runs of other sweeps."""
+    from tabtune_core.search.budget import in_words
+
     space = space_of(search)
     runs, metric = tries(store, space), METRICS[space.template.selection_metric]
     rows = []
@@ -72,15 +74,16 @@ def summarize(store: RunStore, search: Search) -> Summary:
     rows.sort(key=lambda row: (math.isnan(row["score"]), -metric.sign * row["score"]))
     study = study_of(store, space, runs)
     known = sum(trial.state.is_finished() for trial in study.trials)
+    remain = f"{in_words(max(search.left, 0))} remain."
     complete = [run for run in runs if run.status in ("finished", "stopped") and run.result]
     if not complete:
         begun = f"{counted(known, 'run')} to learn from so far; the first values are the defaults, then random ones."
-        return Summary(rows, {}, search.ended or begun)
+        return Summary(rows, {}, search.ended or f"{remain} {begun}")
     best = max(complete, key=lambda run: metric.sign * run.result.validation[metric.name])  # type: ignore[union-attr]
     stopped = sum(run.status == "outrun" for run in runs)
-    said = [search.ended, f"{known:,} tried, {stopped:,} of them stopped at a rung. Best on the validation rows:"]
     score = metric.text(best.result.validation[metric.name])  # type: ignore[union-attr]
-    said.append(f"{written(best.settings, space)} ({metric.written} {score}).")
+    said = [search.ended or remain, f"{known:,} tried, {stopped:,} of them stopped at a rung."]
+    said.append(f"Best on the validation rows: {written(best.settings, space)} ({metric.written} {score}).")
     shares: Mapping[str, float] = {}
     why_next = "The next values are random or near the best."
     if known >= ENOUGH_TO_WEIGH and len(complete) > 1:
@@ -90,4 +93,4 @@ def summarize(store: RunStore, search: Search) -> Summary:
         named = [f"{WORDS[name]} {share:.0%}" for name, share in [*shares.items()][:3] if share > 0]
         said.append(f"What mattered: {', '.join(named)}.")
         why_next = "The next values are likelier among the better tries than among the others."
-    return Summary(rows, shares, " ".join(filter(None, [*said, "" if search.ended else why_next])))
+    return Summary(rows, shares, " ".join([*said, *([] if search.ended else [why_next])]))

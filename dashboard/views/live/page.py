@@ -125,11 +125,11 @@ with above:
 
 @page_part(table_every)
 def table() -> None:
-    """Draws one line per run, below the charts."""
+    """Draws one line per run, below the charts, and what a search has tried."""
     with as_it_stands(lambda: queries.watched(sweep, drawn)) as look:
         latest = queries.latest(look, settings.selection_metric)
-        progress.runs_table(look, named, latest, settings.selection_metric, away)
         search_tries(sweep)
+        progress.runs_table(look, named, latest, settings.selection_metric, away)
 
 
 table()
