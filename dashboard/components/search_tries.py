@@ -22,8 +22,8 @@ def search_tries(sweep: str) -> None:
     if found is None:
         return
     st.header("What was tried")
-    rows, score = pd.DataFrame(found.tries), f"Validation {metric.written}"
-    tries, weights = st.columns([3, 1]) if found.importances else (st.container(), None)
+    rows = pd.DataFrame(found.tries)
+    tries, weights = st.columns([4, 1]) if found.importances else (st.container(), None)
     number, titles = st.column_config.NumberColumn, {name: word.capitalize() for name, word in WORDS.items()}
     with tries:
         st.dataframe(
@@ -36,11 +36,11 @@ def search_tries(sweep: str) -> None:
                 "run": st.column_config.TextColumn("Run", pinned=True),
                 RATE: number(titles[RATE], format="%.2g"),
                 "score": number(
-                    score,
-                    **digits_behind(rows["score"].rename(score), metric.decimals(rows["score"])),
-                    help="Of runs that stopped at a rung, the best up to there.",
+                    "Validation",
+                    **digits_behind(rows["score"].rename("Validation"), metric.decimals(rows["score"])),
+                    help=f"{metric.label}; of a run that stopped at a rung, the best up to there.",
                 ),
-                "seconds": number("Training (s)", format="%.1f"),
+                "seconds": number("Seconds", format="%.1f", help="Of training."),
                 "ended": "Ended",
             },
         )
