@@ -21,12 +21,9 @@ def banner(page: st.Page) -> None:
         if not page.url_path and not st.query_params:
             go("views/leaderboard/page.py", sweep=facts["finished"], board=facts["finished"])
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(
-            "**Demo** on a table where LoRA wins",
-            help="Deleted when the dashboard ends. The finished sweep was measured on "
-            f"{facts['date']} on {facts['machine']} (commit {facts['commit']}).",
-            width="content",
-        )
+        where = f"{facts['date']} on {facts['machine']} (commit {facts['commit']})"
+        help = f"Deleted when the dashboard ends. The finished sweep was measured on {where}."
+        st.caption("**Demo** on a table where LoRA wins", help=help, width="content")
         if st.button("Finished sweep", type="tertiary", icon=":material/leaderboard:", key="demo_finished"):
             go("views/leaderboard/page.py", sweep=facts["finished"], board=facts["finished"])
         if st.button("Sweep in progress", type="tertiary", icon=":material/monitoring:", key="demo_going"):

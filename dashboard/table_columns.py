@@ -27,9 +27,8 @@ def digits_behind(values: pd.Series, digits: int | None, sign: str = "%", least:
     if digits is None:
         return as_they_come(values, sign, least)
     own = f"{sign}.{digits}f" if digits <= MOST_PLACES else f"{sign}.4e"
-    return fitted(
-        values, "localized" if digits <= MOST_WITH_COMMAS and (values.abs() >= THOUSAND).any() else own, least
-    )
+    commas = digits <= MOST_WITH_COMMAS and (values.abs() >= THOUSAND).any()
+    return fitted(values, "localized" if commas else own, least)
 
 
 def rounded(values: pd.Series, digits: int) -> pd.Series:

@@ -48,9 +48,8 @@ def say_gone(name: str, there: Sequence[str], what: str) -> None:
     """Shows a warning if the chosen ``what`` is gone; call it before the page chooses another one."""
     if gone(name, there):
         another = f" The page shows another {what}." if there else ""
-        st.warning(
-            f"The {what} that was chosen here is no longer in the workspace.{another}", icon=":material/warning:"
-        )
+        lost = f"The {what} that was chosen here is no longer in the workspace."
+        st.warning(f"{lost}{another}", icon=":material/warning:")
 
 
 def forget(name: str) -> None:

@@ -10,13 +10,8 @@ import streamlit as st
 def browser_part(name: str, html: str, *, isolate_styles: bool = True) -> Any:
     """Returns the component of ``<name>.js`` and, if it exists, ``<name>.css`` in this folder, around ``html``."""
     script, style = (Path(__file__).with_name(f"{name}.{kind}") for kind in ("js", "css"))
-    return st.components.v2.component(
-        f"lab_{name}",
-        html=html,
-        js=script.read_text(),
-        css=style.read_text() if style.exists() else None,
-        isolate_styles=isolate_styles,
-    )
+    js, css = script.read_text(), style.read_text() if style.exists() else None
+    return st.components.v2.component(f"lab_{name}", html=html, js=js, css=css, isolate_styles=isolate_styles)
 
 
 def segments(label: str, words: Mapping[str, str], *, key: str, default: str | None = None, **more: Any) -> Any:

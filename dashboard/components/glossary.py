@@ -3,11 +3,8 @@
 import re
 from pathlib import Path
 
-TERMS = dict(
-    re.findall(
-        r"^\*\*(.+?)\*\*: (.+)$", Path(__file__).with_name("glossary.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
-)
+_PAGE = Path(__file__).with_name("glossary.md").read_text(encoding="utf-8")
+TERMS = dict(re.findall(r"^\*\*(.+?)\*\*: (.+)$", _PAGE, re.MULTILINE))
 """Term to definition, in Markdown, in the order of ``glossary.md`` beside this file (alphabetical)."""
 
 

@@ -32,15 +32,9 @@ def wait_for(jobs: list[Job], doing: str) -> None:
                 st.markdown(":material/hourglass_top: Cancelling …")
             else:
                 _how_far(now, doing)
-        st.button(
-            "Cancel",
-            on_click=_cancel,
-            args=([job.id for job in now],),
-            disabled=ending,
-            key=f"cancel_{now[0].id}",
-            icon=":material/cancel:",
-            help="Ends it and removes its output. You can ask for it again.",
-        )
+        key, help = f"cancel_{now[0].id}", "Ends it and removes its output. You can ask for it again."
+        args, icon = ([job.id for job in now],), ":material/cancel:"
+        st.button("Cancel", key, help, on_click=_cancel, args=args, disabled=ending, icon=icon)
 
 
 def _how_far(jobs: list[Job], doing: str) -> None:
@@ -93,9 +87,8 @@ def worker_trouble(trouble: WorkerTrouble | None) -> None:
     if trouble is None:
         return
     if trouble.why == "no room":
-        st.warning(
-            f"{plain(trouble.what)} Queued runs and jobs wait, and start automatically.", icon=":material/hard_drive:"
-        )
+        wait = "Queued runs and jobs wait, and start automatically."
+        st.warning(f"{plain(trouble.what)} {wait}", icon=":material/hard_drive:")
     elif trouble.why == "stopped":
         st.info("The worker was stopped. Queued runs wait.")
         st.button("Start the worker", on_click=queries.keep_worker, icon=":material/play_arrow:")
@@ -107,11 +100,10 @@ def _worker_ended(trouble: WorkerTrouble) -> None:
     if trouble.what:
         st.error(f"No worker is running to execute queued runs. {plain(trouble.what)}")
     else:
-        st.error(
-            f"The worker, which executes the runs, was started {trouble.starts} times and is not running; it is started"
-            f" again every {LOOK_SECONDS:.0f} s. Its log is {plain(str(trouble.log))};"
-            f" {'the last lines are:' if trouble.last_lines else 'it ends without an error message.'}"
-        )
+        ended = f"The worker, which executes the runs, was started {trouble.starts} times and is not running"
+        log = "the last lines are:" if trouble.last_lines else "it ends without an error message."
+        again = f"it is started again every {LOOK_SECONDS:.0f} s"
+        st.error(f"{ended}; {again}. Its log is {plain(str(trouble.log))}; {log}")
         if trouble.last_lines:
             st.code(trouble.last_lines, language=None, wrap_lines=True)
     st.button("Start the worker again", on_click=queries.keep_worker, icon=":material/replay:")

@@ -64,11 +64,7 @@ def settle(figure: go.Figure) -> Settled | None:
 
 
 def compose(
-    figure: go.Figure,
-    *,
-    key: str,
-    settled: Settled | None = None,
-    steps_to_come: float | None = None,
+    figure: go.Figure, *, key: str, settled: Settled | None = None, steps_to_come: float | None = None
 ) -> Drawn:
     """Returns the figure with axes that also fit ``settled``, whose lines are sent separately.
 
@@ -146,14 +142,8 @@ def show_drawn(
 ) -> None:
     """Like ``show``, for a figure that ``feed`` may replace; the lines of ``settled`` are sent once."""
     data = {
-        "figure": drawn.figure,
-        "stamp": drawn.stamp,
-        "name": key,
-        "config": CONFIG,
-        "source": PLOTLY_PATH,
-        "label": label,
-        "settled": settled.stamp if settled else "",
-        "together": together,
+        **{"figure": drawn.figure, "stamp": drawn.stamp, "settled": settled.stamp if settled else ""},
+        **{"name": key, "label": label, "together": together, "config": CONFIG, "source": PLOTLY_PATH},
     }
     with st.container(gap=None):
         _component(data=data, key=key, height=drawn.height)

@@ -29,14 +29,9 @@ def pick_target(dataset: Dataset) -> str:
     renew("target", when=dataset.id, value=likely)
     if proposed.near and chosen("target", options, likely) == NOT_CHOSEN:
         _ask_target(dataset, proposed.near)
-    return pick(
-        "Column to predict",
-        options,
-        name="target",
-        default=likely,
-        format_func=lambda name: name or "Not chosen yet",
-        help=f"Proposed: {plain(proposed.reason)}" if likely and likely == proposed.column else None,
-    )
+    words = {name: name or "Not chosen yet" for name in options}.__getitem__
+    help = f"Proposed: {plain(proposed.reason)}" if likely and likely == proposed.column else None
+    return pick("Column to predict", options, name="target", default=likely, format_func=words, help=help)
 
 
 def _ask_target(dataset: Dataset, near: tuple[str, ...]) -> None:
@@ -55,12 +50,9 @@ def pick_way(table: str, column: str) -> Way:
     if len(ways) == 1:
         st.query_params.pop("way", None)  # of an earlier table or column
         return cast(Way, chosen("way", ways, ways[0]))
-    return cast(
-        Way,
-        pick(
-            "Predict", ways, name="way", default=ways[0], format_func=lambda way: WAYS[cast(Way, way)], widget=st.radio
-        ),
-    )
+    words = {str(way): text for way, text in WAYS.items()}
+    picked = pick("Predict", ways, name="way", default=ways[0], format_func=words.__getitem__, widget=st.radio)
+    return cast(Way, picked)
 
 
 def rare_grouped() -> int:

@@ -67,11 +67,8 @@ def queue(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwar
 def runs() -> None:
     """Lists the runs that this version cannot read."""
     names = {sweep: found.name or "Sweep" for sweep, found in queries.sweeps().items()}
-    lines = {
-        run.id: f"{run.name} ({run.status}, of {names.get(run.sweep, run.sweep)}): {run.why}"
-        for run in queries.unreadable()
-        if run.id
-    }
+    known = [run for run in queries.unreadable() if run.id]
+    lines = {run.id: f"{run.name} ({run.status}, of {names.get(run.sweep, run.sweep)}): {run.why}" for run in known}
     way_out = "It is damaged, or another version of LoRA Lab wrote it and may open it. It is kept unchanged."
     damaged(lines, "run", queries.store().delete, way_out)
 
@@ -88,10 +85,5 @@ def damaged(lines: Mapping[str, str], noun: str, delete: Callable[[str], object]
         for place, (identity, text) in enumerate(lines.items()):
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.markdown(plain(text), width="stretch")
-                st.button(
-                    "Delete permanently",
-                    key=f"delete_damaged_{noun}_{place}_{identity[:12]}",
-                    on_click=attempt,
-                    args=(delete, identity),
-                    icon=":material/delete:",
-                )
+                key, args = f"delete_damaged_{noun}_{place}_{identity[:12]}", (delete, identity)
+                st.button("Delete permanently", key, on_click=attempt, args=args, icon=":material/delete:")

@@ -54,12 +54,8 @@ def tables() -> dict[str, Dataset]:
 
 def table_titles(datasets: Iterable[Dataset]) -> dict[str, str]:
     """Returns id -> title of a table in a list."""
-    return no_two_alike(
-        {
-            one.id: f"{one.name} · {one.rows:,} rows, {len(one.columns)} columns · {moment(one.created)}"
-            for one in datasets
-        }
-    )
+    sizes = {one.id: f"{one.rows:,} rows, {len(one.columns)} columns · {moment(one.created)}" for one in datasets}
+    return no_two_alike({one.id: f"{one.name} · {sizes[one.id]}" for one in datasets})
 
 
 @st.cache_resource(max_entries=2, show_spinner="Opening the table")
@@ -89,11 +85,8 @@ def _proposal(folder: str, table: str) -> Proposal:
 def proposal(table: str) -> Proposal:
     """Returns the column that the table's last run predicts, or the most likely one, or several to choose from."""
     last = last_settings((run.settings for run in listed(None)), table)
-    return (
-        _proposal(table)
-        if last is None
-        else Proposal(last.target, last.task, "the last run on this table predicts it.")
-    )
+    as_before = "the last run on this table predicts it."
+    return _proposal(table) if last is None else Proposal(last.target, last.task, as_before)
 
 
 @of_workspace(entries=64)
@@ -115,12 +108,8 @@ def ways(folder: str, table: str, column: str) -> tuple[Way, ...]:
 
 
 def _label_frame(folder: str, table: str, column: str, way: Way, rare: int = 0) -> pd.DataFrame:
-    run = RunSettings(
-        dataset=table,
-        target=column,
-        split_at_median=way == "halves",
-        group_rare_classes=rare if way == "classes" else 0,
-    )
+    grouped = rare if way == "classes" else 0
+    run = RunSettings(dataset=table, target=column, split_at_median=way == "halves", group_rare_classes=grouped)
     return with_label(_whole(folder, table), run)
 
 
@@ -160,13 +149,9 @@ def split_sizes(run: RunSettings) -> SplitSizes:
 
 def _of_rows(run: RunSettings, strategy: Strategy = "inference") -> RunSettings:
     """Returns the run with only the settings that matter to its rows, so that runs share what is known about them."""
-    own = run.train
-    train = TrainSettings(
-        selection_metric=own.selection_metric, validation_rows=own.validation_rows, test_rows=own.test_rows
-    )
-    return dataclasses.replace(
-        run.with_strategy(strategy), train=train, lora=LoraSettings(), device="auto", checkpoint=None
-    )
+    sizes = {name: getattr(run.train, name) for name in ("selection_metric", "validation_rows", "test_rows")}
+    run = dataclasses.replace(run.with_strategy(strategy), device="auto", checkpoint=None)
+    return dataclasses.replace(run, train=TrainSettings(**sizes), lora=LoraSettings())
 
 
 @of_workspace(entries=64)
@@ -239,16 +224,15 @@ class Span:
 @of_workspace(entries=16)
 def ranges(folder: str, table: str) -> dict[str, Span]:
     """Returns the range of each numeric column that has values."""
-    frame, found = _whole(folder, table), {}
-    for column in get_dataset(Path(folder), table).columns:
-        values = (
-            frame[column.name].to_numpy(dtype=np.float64, na_value=np.nan) if column.kind == "number" else np.empty(0)
-        )
+    frame, spans = _whole(folder, table), {}
+    numbers = [one.name for one in get_dataset(Path(folder), table).columns if one.kind == "number"]
+    for name in numbers:
+        values = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
         values = values[np.isfinite(values)]
         if len(values):
             low, high = float(values.min()), float(values.max())
-            found[column.name] = Span(low, high, low == high or bool((values == np.floor(values)).all()))
-    return found
+            spans[name] = Span(low, high, low == high or bool((values == np.floor(values)).all()))
+    return spans
 
 
 @of_workspace(entries=64)

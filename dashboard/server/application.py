@@ -58,9 +58,8 @@ PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 async def plotly_script(request: Request) -> Response:
     """Serve plotly.js from the installed Python package: we need no copy and no content delivery network."""
-    return FileResponse(
-        PLOTLY_FILE, media_type="text/javascript", headers={"Cache-Control": "public, max-age=31536000, immutable"}
-    )
+    kept = {"Cache-Control": "public, max-age=31536000, immutable"}
+    return FileResponse(PLOTLY_FILE, media_type="text/javascript", headers=kept)
 
 
 def first_page(request: Request) -> Response:
@@ -72,9 +71,8 @@ def first_page(request: Request) -> Response:
 def named_page(request: Request) -> Response:
     """Serves Streamlit's page, with the application's root: otherwise it would first look below a named address."""
     page = (Path(st.__file__).parent / "static/index.html").read_text(encoding="utf-8")
-    return HTMLResponse(
-        page.replace("<head>", f"<head><script>{BASE}{CORRECTIONS}</script>", 1), headers={"Cache-Control": "no-cache"}
-    )
+    content = page.replace("<head>", f"<head><script>{BASE}{CORRECTIONS}</script>", 1)
+    return HTMLResponse(content, headers={"Cache-Control": "no-cache"})
 
 
 BASE = "window.__streamlit = {BACKEND_BASE_URL: new URL('.', location.href).href};"
@@ -99,8 +97,7 @@ ROUTES = [
 FRAMES = "frame-ancestors 'self'"
 POLICY = (
     f"{FRAMES}; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; frame-src 'self' "
-    "data: blob:;"
-    " object-src 'none'; base-uri 'self'"
+    "data: blob:; object-src 'none'; base-uri 'self'"
 )
 """Policy of the pages: a picture, font or frame from another machine is not loaded, even if a text became markup."""
 
@@ -160,10 +157,5 @@ def application(access: Access) -> st.App:
     ]
     if access.token is not None:
         middleware.append(Middleware(TokenGuard, token=access.token))
-    return st.App(
-        Path(__file__).parents[1] / "app.py",
-        lifespan=serving,
-        routes=ROUTES,
-        middleware=middleware,
-        on_script_error=show_error,
-    )
+    pages = Path(__file__).parents[1] / "app.py"
+    return st.App(pages, lifespan=serving, routes=ROUTES, middleware=middleware, on_script_error=show_error)

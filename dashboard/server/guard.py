@@ -59,13 +59,8 @@ class TokenGuard:
             query = urlencode(others(connection))
             path = "./" + quote(connection.scope["path"].rpartition("/")[2])
             response = RedirectResponse(f"{path}?{query}" if query else path, HTTPStatus.SEE_OTHER, _HEADERS)
-            response.set_cookie(
-                cookie_name(connection),
-                self.pass_,
-                httponly=True,
-                samesite="lax",
-                secure=connection.url.scheme == "https",
-            )
+            name, secure = cookie_name(connection), connection.url.scheme == "https"
+            response.set_cookie(name, self.pass_, httponly=True, samesite="lax", secure=secure)
             return response
         why = "This server asks for a token." if given is None else "That is not the token."
         held = "".join(

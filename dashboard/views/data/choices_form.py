@@ -28,66 +28,49 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
     ``key`` distinguishes it from other forms on the page.
     """
     with st.form(f"reading_{key}", enter_to_submit=False):
-        with st.grid(4, min_column_width=220):
-            delimiter = _one(
-                "Separator", "delimiter", held.delimiter, SEPARATORS, key, new="Choose, or type one character"
-            )
-            encoding = _one(
-                "Encoding",
-                "encoding",
-                held.encoding,
-                {name: name for name in ENCODINGS},
-                key,
-                new="Choose, or type a name",
-            )
-            header = _one("First line", "header", _word(held.header), WORDS["header"], key)
-            day_first = _one("Dates such as 03/04/2025", "day_first", _word(held.day_first), WORDS["day_first"], key)
-        marks = st.multiselect(
-            "Marks of a missing value",
-            held.missing_marks,
-            held.missing_marks,
-            accept_new_options=True,
-            key=f"reading_missing_{key}",
-            placeholder="Type a word and press Enter",
-            help="In addition to the usual marks, such as an empty cell, NA, null, ? and -.",
-        )
-        with_marks = [name for name, _ in held.decimal_commas]
-        commas = with_marks and st.multiselect(
-            "Columns with decimal commas",
-            with_marks,
-            [name for name, decimal in held.decimal_commas if decimal],
-            key=f"reading_commas_{key}",
-            help="In these columns 1.234 is 1234. If you remove one, 1,234 is 1234.",
-        )
-        sheet = st.text_input(
-            "Sheet of a workbook",
-            held.sheet or "",
-            key=f"reading_sheet_{key}",
-            placeholder="The first sheet with cells",
-        )
-        rows = st.number_input(
-            "Rows to read",
-            value=held.rows,
-            step=1,
-            key=f"reading_rows_{key}",
-            placeholder="All rows",
-            help="For tables that are too long to read completely: about this many rows are drawn at random.",
-        )
-        skip_last = st.number_input(
-            "Rows to leave out at the end",
-            value=held.skip_last,
-            key=f"reading_skip_last_{key}",
-            help="For example a total or notes below the table.",
-        )
-        drop_copies = st.checkbox(
-            "Leave out rows that repeat an earlier one", held.drop_copies, key=f"reading_drop_copies_{key}"
-        )
+        asked = _drawn(held, key)
         if not st.form_submit_button(button, icon=":material/refresh:", key=f"reading_submit_{key}"):
             return None
-    if skip_last < 0:
-        st.error(f"Rows to leave out at the end: {skip_last}; write 0 or more.")
+    if asked.skip_last < 0:
+        st.error(f"Rows to leave out at the end: {asked.skip_last}; write 0 or more.")
         return None
-    asked = replace(
+    other = any(getattr(asked, name) != getattr(held, name) for name in ("encoding", "delimiter", "header", "sheet"))
+    none: dict[str, Any] = dict.fromkeys(("kinds", "units", "date_orders", "decimal_commas", "dashes"), ())
+    return replace(asked, **none) if other else asked  # those columns may no longer exist
+
+
+def _drawn(held: ReadingChoices, key: str) -> ReadingChoices:
+    """Draws the fields and returns what they hold."""
+    encodings = {name: name for name in ENCODINGS}
+    with st.grid(4, min_column_width=220):
+        character = "Choose, or type one character"
+        delimiter = _one("Separator", "delimiter", held.delimiter, SEPARATORS, key, new=character)
+        encoding = _one("Encoding", "encoding", held.encoding, encodings, key, new="Choose, or type a name")
+        header = _one("First line", "header", _word(held.header), WORDS["header"], key)
+        day_first = _one("Dates such as 03/04/2025", "day_first", _word(held.day_first), WORDS["day_first"], key)
+    marks = st.multiselect(
+        "Marks of a missing value",
+        held.missing_marks,
+        held.missing_marks,
+        accept_new_options=True,
+        key=f"reading_missing_{key}",
+        placeholder="Type a word and press Enter",
+        help="In addition to the usual marks, such as an empty cell, NA, null, ? and -.",
+    )
+    commas, with_marks = list[str](), [name for name, _ in held.decimal_commas]
+    if with_marks:
+        with_commas = [name for name, decimal in held.decimal_commas if decimal]
+        own, help = f"reading_commas_{key}", "In these columns 1.234 is 1234. If you remove one, 1,234 is 1234."
+        commas = st.multiselect("Columns with decimal commas", with_marks, with_commas, key=own, help=help)
+    own, first = f"reading_sheet_{key}", "The first sheet with cells"
+    sheet = st.text_input("Sheet of a workbook", held.sheet or "", key=own, placeholder=first)
+    own, many = f"reading_rows_{key}", "For tables that are too long: about this many rows are drawn at random."
+    rows = st.number_input("Rows to read", value=held.rows, step=1, key=own, placeholder="All rows", help=many)
+    own, help = f"reading_skip_last_{key}", "For example a total or notes below the table."
+    skip_last = st.number_input("Rows to leave out at the end", value=held.skip_last, key=own, help=help)
+    own = f"reading_drop_copies_{key}"
+    drop_copies = st.checkbox("Leave out rows that repeat an earlier one", held.drop_copies, key=own)
+    return replace(
         held,
         encoding=encoding,
         delimiter="\t" if delimiter == "\\t" else delimiter,
@@ -100,11 +83,6 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         drop_copies=drop_copies,
         skip_last=int(skip_last),
     )
-    other_columns = any(
-        getattr(asked, name) != getattr(held, name) for name in ("encoding", "delimiter", "header", "sheet")
-    )
-    none: dict[str, Any] = dict.fromkeys(("kinds", "units", "date_orders", "decimal_commas", "dashes"), ())
-    return replace(asked, **none) if other_columns else asked  # those columns may no longer exist
 
 
 def _one(

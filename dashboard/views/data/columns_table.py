@@ -30,19 +30,19 @@ MOST_HIGH = 20
 
 def rows(dataset: Dataset) -> pd.DataFrame:
     """Returns one row per column of the dataset."""
-    return pd.DataFrame(
-        [
-            {
-                "Column": column.name,
-                "Kind": KINDS[column.kind],
-                "Examples": ", ".join(column.examples),
-                "Missing": column.missing / max(dataset.rows, 1),
-                "Missing (rows)": column.missing,
-                "Different values": column.unique,
-            }
-            for column in dataset.columns
-        ]
-    )
+    titles = ["Column", "Kind", "Examples", "Missing", "Missing (rows)", "Different values"]
+    lines = [
+        (
+            one.name,
+            KINDS[one.kind],
+            ", ".join(one.examples),
+            one.missing / max(dataset.rows, 1),
+            one.missing,
+            one.unique,
+        )
+        for one in dataset.columns
+    ]
+    return pd.DataFrame(lines, columns=titles)
 
 
 def still_open(dataset: Dataset) -> ReadingChoices:
@@ -63,9 +63,8 @@ def asked_for(dataset: Dataset, edited: Mapping[str, str]) -> ReadingChoices:
         elif by_word[word] != column.kind:
             # two words that mean yes and no are detected from the file; any others are categories
             kinds[column.name] = "category" if by_word[word] == "boolean" else by_word[word]
-    return dataclasses.replace(
-        held, kinds=tuple((one.name, kinds[one.name]) for one in dataset.columns if one.name in kinds)
-    )
+    known = ((one.name, kinds[one.name]) for one in dataset.columns if one.name in kinds)
+    return dataclasses.replace(held, kinds=tuple(known))
 
 
 def _key(dataset: Dataset) -> str:

@@ -1,6 +1,6 @@
 """The Data page: add a table, see what was read, and choose the column to predict."""
 
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -21,10 +21,7 @@ from tabtune_core.settings import RunSettings
 
 STEPS = (
     ("1 · Add a table", "A CSV with a column to predict. It stays on this machine."),
-    (
-        "2 · Choose ranks",
-        "A pretrained model learns your table through small adapters. Compare several sizes (ranks) in one go.",
-    ),
+    ("2 · Choose ranks", "A pretrained model learns your table through small adapters. Compare several sizes (ranks)."),
     ("3 · Watch and keep", "Memory, time and accuracy live, a leaderboard, and the adapter to download."),
 )
 
@@ -41,12 +38,8 @@ def first_visit() -> None:
                 st.markdown(f"**{title}**")
                 st.caption(text)
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button(
-            "Use the sample table",
-            type="primary",
-            icon=":material/science:",
-            help="Breast cancer: 569 rows, 30 numbers, 2 classes.",
-        ):
+        help, icon = "Breast cancer: 569 rows, 30 numbers, 2 classes.", ":material/science:"
+        if st.button("Use the sample table", type="primary", icon=icon, help=help):
             uploads.use_sample("breast_cancer")
         st.page_link("views/guide/page.py", label="What is LoRA?", icon=":material/menu_book:")
 
@@ -67,20 +60,10 @@ def show(dataset: Dataset) -> None:
     for reason in stops:
         st.error(f"**Stops training.** {plain(without_flags(reason))}", icon=":material/block:")
     with st.container(horizontal=True, vertical_alignment="center"):
-        why_not = ""
-        if has_unread_kinds(dataset):
-            why_not = "Read the file again with the kinds that you chose under Columns."
-        elif stops:
-            why_not = "Training cannot start with this table yet."
-        elif target == NOT_CHOSEN:
-            why_not = "Choose the column to predict first."
-        if st.button(
-            "Next: choose a model",
-            type="secondary" if why_not else "primary",
-            icon=":material/arrow_forward:",
-            icon_position="right",
-            disabled=bool(why_not),
-        ):
+        why_not = _why_not_yet(dataset, target, stops)
+        look: Literal["primary", "secondary"] = "secondary" if why_not else "primary"
+        icon = ":material/arrow_forward:"
+        if st.button("Next: choose a model", type=look, icon=icon, icon_position="right", disabled=bool(why_not)):
             go("views/new_run/page.py", table=dataset.id, target=target)
         if why_not:
             st.caption(why_not, width="content")
@@ -99,15 +82,20 @@ def show(dataset: Dataset) -> None:
     table_views.reading_choices(dataset)
 
 
+def _why_not_yet(dataset: Dataset, target: str, stops: list[str]) -> str:
+    """Says what is to be done before a model can be chosen; empty if nothing is."""
+    if has_unread_kinds(dataset):
+        return "Read the file again with the kinds that you chose under Columns."
+    if stops:
+        return "Training cannot start with this table yet."
+    return "Choose the column to predict first." if target == NOT_CHOSEN else ""
+
+
 def as_chosen(dataset: Dataset, target: str, way: Way, split: str) -> RunSettings:
     """Returns settings with the target and the split that a person chose; a model is not chosen yet."""
     by, column = read_answer(split)
-    how: dict[str, Any] = {
-        "task": queries.TASKS[way],
-        "split_at_median": way == "halves",
-        "split_by": by,
-        "split_column": column,
-    }
+    how: dict[str, Any] = {"task": queries.TASKS[way], "split_at_median": way == "halves"}
+    how |= {"split_by": by, "split_column": column}
     how |= {RARE: rare_grouped()} if way == "classes" else {}
     return RunSettings(dataset=dataset.id, target=target, strategy="linear", **how)
 

@@ -104,9 +104,8 @@ def follow() -> None:
         process = waiting.process
         place = f" ({waiting.whole - len(waiting.items) + 1} of {waiting.whole})" if waiting.whole > 1 else ""
         while not process.ended():
-            line.markdown(
-                f":material/hourglass_top: **Reading {plain(shown_name(item.name))}**{place}  \n{process.progress()}"
-            )
+            doing = f":material/hourglass_top: **Reading {plain(shown_name(item.name))}**{place}"
+            line.markdown(f"{doing}  \n{process.progress()}")
             time.sleep(LOOK_SECONDS)
         del waiting.items[0]
         waiting.process = None

@@ -35,12 +35,8 @@ SHARE = 0.2
 def useless(dataset: Dataset, target: str) -> list[str]:
     """Returns the columns that cannot help a model: ids, copies, and columns with the same value in every row."""
     kinds = {column.name: column.kind for column in dataset.columns}
-    named = [
-        finding.column
-        for finding in dataset.findings
-        if finding.code in USELESS and finding.column not in (None, target)
-    ]
-    return [name for name in dict.fromkeys(named) if name is not None and kinds[name] not in LEFT_OUT]
+    named = dict.fromkeys(finding.column for finding in dataset.findings if finding.code in USELESS)
+    return [name for name in named if name not in (None, target) and kinds[name] not in LEFT_OUT]
 
 
 def size_note(rows: int, task: Task) -> list[Finding]:
@@ -65,14 +61,8 @@ def findings(found: Iterable[Finding]) -> None:
 
 def leave_out(dataset: Dataset, names: Sequence[str], *, key: str) -> None:
     """Shows a button that leaves columns out, if there are any."""
-    if pressed(
-        dataset,
-        "Leave out",
-        names,
-        "The models will not use them.",
-        icon=":material/visibility_off:",
-        key=f"leave_out_{key}",
-    ):
+    means, icon = "The models will not use them.", ":material/visibility_off:"
+    if pressed(dataset, "Leave out", names, means, icon=icon, key=f"leave_out_{key}"):
         _read_as(dataset, names, "ignored")
 
 
@@ -80,9 +70,8 @@ def drop_copies(dataset: Dataset) -> None:
     """Shows a button that leaves out repeated rows, if there are any."""
     if any(finding.code == "duplicate-rows" for finding in dataset.findings):
         help = "If rows are equal in every column, only the first is read. You can undo this under Reading choices."
-        if st.button(
-            "Leave out the copies", icon=":material/content_copy:", key=f"drop_copies_{dataset.id[:12]}", help=help
-        ):
+        key, icon = f"drop_copies_{dataset.id[:12]}", ":material/content_copy:"
+        if st.button("Leave out the copies", icon=icon, key=key, help=help):
             read_again(dataset, dataclasses.replace(still_open(dataset), drop_copies=True))
 
 
@@ -117,9 +106,8 @@ def label_findings(dataset: Dataset, column: str, way: Way) -> None:
         return
     unseen = {one.name for one in dataset.columns if one.kind in LEFT_OUT}
     seen = [finding for finding in found if finding.code != "leak" or finding.column not in unseen]
-    findings(
-        together([*seen, *queries.suspects(dataset.id, column, way), *size_note(dataset.rows, queries.TASKS[way])])
-    )
+    suspects = queries.suspects(dataset.id, column, way)
+    findings(together([*seen, *suspects, *size_note(dataset.rows, queries.TASKS[way])]))
     balance(found)
     leave_out(dataset, [str(finding.column) for finding in seen if finding.code == "leak"], key="leaks")
     if any(finding.code == "far-values" for finding in found):

@@ -44,9 +44,8 @@ def questions(dataset: Dataset) -> None:
     st.header("Please confirm")
     answers = [(question, ask(question, dataset.id, number)) for number, question in enumerate(dataset.questions)]
     choices = answered(dataset.reading, answers)
-    if st.button(
-        "Read the file again with these answers", disabled=choices == dataset.reading, icon=":material/refresh:"
-    ):
+    again, same = "Read the file again with these answers", choices == dataset.reading
+    if st.button(again, disabled=same, icon=":material/refresh:"):
         read_again(dataset, choices)
 
 
@@ -64,27 +63,16 @@ def ask(question: Question, dataset: str, number: int) -> list[str]:
     """Returns the person's answer; the first option is how the file was read, except for marks of a missing value."""
     key = f"answer_{dataset[:12]}_{number}"
     if question.field in SEVERAL:
-        return st.pills(
-            plain(question.message),
-            question.options,
-            selection_mode="multi",
-            key=key,
-            format_func=lambda option: SEVERAL[question.field].format(plain(option)),
-        )
+        answers = {option: SEVERAL[question.field].format(plain(option)) for option in question.options}
+        asked, write = plain(question.message), answers.__getitem__
+        return st.pills(asked, question.options, selection_mode="multi", key=key, format_func=write)
     words = WORDS.get(question.field)
     if question.field == "skip_last":
         words = {rows: f"Leave out the last {rows} rows" for rows in question.options}
         words |= {"0": "Keep all rows", "1": "Leave out the last row"}
     if words is not None:
-        return [
-            st.radio(
-                plain(question.message),
-                question.options,
-                key=key,
-                format_func=lambda option: words[option],
-                horizontal=True,
-            )
-        ]
+        write = words.__getitem__
+        return [st.radio(plain(question.message), question.options, key=key, format_func=write, horizontal=True)]
     return [st.selectbox(plain(question.message), question.options, key=key)]
 
 
@@ -148,9 +136,8 @@ def delete(dataset: Dataset) -> None:
             ended = f"{counted(len(using), 'run')} used it"
             st.caption(f"{ended}. Results are kept. To predict with the adapters, you need to add the table again.")
         if busy:
-            st.caption(
-                f"{len(busy)} of them still need{'s' * (len(busy) == 1)} it: wait, or cancel them on the Live page."
-            )
+            need = f"{len(busy)} of them still need{'s' * (len(busy) == 1)} it"
+            st.caption(f"{need}: wait, or cancel them on the Live page.")
         if st.button("Delete this table", disabled=bool(busy), key=f"delete_{dataset.id[:12]}"):
             with errors_shown(TabTuneError):  # a run or job uses it, or another tab was faster
                 queries.delete_table(dataset.id)

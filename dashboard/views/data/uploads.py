@@ -72,20 +72,14 @@ def add() -> None:
         st.session_state["uploads"] = number + 1
         begin([Item(file.name, file.getvalue(), ReadingChoices()) for file in files])
     if may_fetch():
-        address = st.text_input(
-            "Or an address", key=f"address_{number}", placeholder="https://…, hf://datasets/…, openml:31"
-        )
+        such = "https://…, hf://datasets/…, openml:31"
+        address = st.text_input("Or an address", key=f"address_{number}", placeholder=such)
         if st.button("Fetch the table", icon=":material/download:", key=f"fetch_{number}") and address.strip():
             st.session_state["uploads"] = number + 1
             begin([Item(address.strip(), address.strip(), ReadingChoices())])
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("Or a sample:", width="content")
         for name in SAMPLES:
-            if st.button(
-                name.replace("_", " "),
-                key=f"sample_{name}",
-                type="tertiary",
-                icon=":material/science:",
-                help=f"{SAMPLE_WORDS[name]}.",
-            ):
+            key, help = f"sample_{name}", f"{SAMPLE_WORDS[name]}."
+            if st.button(name.replace("_", " "), key, help, type="tertiary", icon=":material/science:"):
                 use_sample(name)
