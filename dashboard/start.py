@@ -25,57 +25,36 @@ USUAL_PORT, MOST_PORTS = 8501, 50
 INTERRUPTED = 130
 """Exit status after Ctrl-C, by shell convention."""
 
+_ADDRESS = (
+    "host or IP address to listen on; 0.0.0.0 is all addresses of this machine. If other machines can reach it, the "
+    "server asks for a token, which is part of the address that it prints; set TABTUNE_TOKEN to choose it (default: "
+    "127.0.0.1, this machine only)"
+)
+_FETCH = (
+    "let people add tables (https://, hf://datasets/, openml:) and adapters (hf://) by address, which this machine "
+    "then downloads; addresses of private networks are refused (default: only files)"
+)
+
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        prog="tabtune-dashboard", description="LoRA Lab: explore LoRA trade-offs on your own tables."
-    )
-    parser.add_argument(
-        "--version", action="version", version=f"%(prog)s {installed(DISTRIBUTION) or '(not installed)'}"
-    )
+    about = "LoRA Lab: explore LoRA trade-offs on your own tables."
+    parser = argparse.ArgumentParser(prog="tabtune-dashboard", description=about)
+    version = f"%(prog)s {installed(DISTRIBUTION) or '(not installed)'}"
+    parser.add_argument("--version", action="version", version=version)
     where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--home", type=named_home, default=None, help="workspace folder (default: TABTUNE_HOME, else ~/.tabtune)"
-    )
-    where.add_argument(
-        "--demo",
-        action="store_true",
-        help="open a temporary workspace with a finished sweep and one in progress; it is deleted at the end",
-    )
-    parser.add_argument(
-        "--port",
-        type=number_within(1, 2**16 - 1),
-        help=f"port to listen on (default: {USUAL_PORT}, or the next free one)",
-    )
-    parser.add_argument(
-        "--address",
-        default=LOOPBACK,
-        help="host or IP address to listen on; 0.0.0.0 is all addresses of this machine. If other machines can reach "
-        "the server, it asks"
-        " for a token, which is part of the address that it prints; set TABTUNE_TOKEN to choose it (default: "
-        "127.0.0.1, this machine only)",
-    )
-    parser.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="another host name by which browsers reach this server, for example that of a proxy; can be repeated",
-    )
-    parser.add_argument(
-        "--fetch-addresses",
-        action="store_true",
-        help="let people add tables (https://, hf://datasets/, openml:) and adapters (hf://) by address, which this "
-        "machine then downloads;"
-        " addresses of private networks are refused (default: only files)",
-    )
-    parser.add_argument(
-        "--upload-limit-mb",
-        type=number_within(1, 10**6),
-        default=1000,
-        help="largest file to upload, in megabytes (default: 1000)",
-    )
+    help = "workspace folder (default: TABTUNE_HOME, else ~/.tabtune)"
+    where.add_argument("--home", type=named_home, default=None, help=help)
+    help = "open a temporary workspace with a finished sweep and one in progress; it is deleted at the end"
+    where.add_argument("--demo", action="store_true", help=help)
+    help = f"port to listen on (default: {USUAL_PORT}, or the next free one)"
+    parser.add_argument("--port", type=number_within(1, 2**16 - 1), help=help)
+    parser.add_argument("--address", default=LOOPBACK, help=_ADDRESS)
+    help = "another host name by which browsers reach this server, for example that of a proxy; can be repeated"
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help=help)
+    parser.add_argument("--fetch-addresses", action="store_true", help=_FETCH)
+    help = "largest file to upload, in megabytes (default: 1000)"
+    parser.add_argument("--upload-limit-mb", type=number_within(1, 10**6), default=1000, help=help)
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return parser.parse_args(arguments)
 
@@ -91,17 +70,15 @@ def free_port(address: str, asked: int | None) -> int:
                 probe.bind((address, port))
             except OSError as error:
                 if error.errno == errno.EADDRNOTAVAIL:
-                    raise SettingError(
-                        f"{address} is not an address of this machine; choose another with --address."
-                    ) from error
+                    other = f"{address} is not an address of this machine; choose another with --address."
+                    raise SettingError(other) from error
                 why = error.strerror or ""
                 continue
             return port
     if asked is None:
         raise SettingError(f"No port is free between {ports[0]} and {ports[-1]}; choose another with --port.")
-    raise SettingError(
-        f"Port {asked} cannot be used ({why}). Choose another with --port, or leave --port out for the next free one."
-    )
+    other = "Choose another with --port, or leave --port out for the next free one."
+    raise SettingError(f"Port {asked} cannot be used ({why}). {other}")
 
 
 def greet(access: Access, urls: list[str], home: Path, *, demo: bool) -> None:

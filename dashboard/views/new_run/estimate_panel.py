@@ -11,32 +11,17 @@ from dashboard import queries
 from dashboard.components.job_status import wait_for
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration
-from tabtune_core.analysis.runtime_estimate import (
-    Pace,
-    TrainedOn,
-    came_from,
-    growth_ratio,
-    not_known,
-    train_seconds,
-)
+from tabtune_core.analysis.runtime_estimate import Pace, TrainedOn, came_from, growth_ratio, not_known, train_seconds
 from tabtune_core.charts.memory import CAUSES
 from tabtune_core.data.target import Way
 from tabtune_core.data.task import features_of
 from tabtune_core.machine import PROCESS_BYTES
-from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.cards import ModelCard, Weights
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.search.budget import Clock
 from tabtune_core.settings import RunSettings, SweepSettings
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory, with_shown_rows
-from tabtune_core.training.memory.fitting import (
-    DeviceMemory,
-    Fit,
-    Need,
-    between,
-    cannot_fit,
-    judge,
-    need_of,
-)
+from tabtune_core.training.memory.fitting import DeviceMemory, Fit, Need, between, cannot_fit, judge, need_of
 
 GIGABYTE = 1e9
 BESIDE = f"{PROCESS_BYTES / GIGABYTE:g} GB of it for Python and torch, which the chart does not show"
@@ -99,8 +84,8 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: Delt
     if fit not in (None, "fits"):
         st.caption(_WAY_OUT)
     too_large = cannot_fit(need, device, sweep.run)
-    may_measure = not stopped and fit != "exceeds"
-    seconds = _time(sweep, card, trained_on, paces, box=box, may_measure=may_measure)
+    weights, may = card.weights_for(sweep.run.task), not stopped and fit != "exceeds"
+    seconds = _time(sweep, weights, trained_on, paces, box, may=may)
     return Judged(too_large, fit, seconds, Clock(paces, trained_on))
 
 
@@ -136,20 +121,14 @@ _TIME_HELP = (
 
 
 def _time(
-    sweep: SweepSettings,
-    card: ModelCard,
-    trained_on: TrainedOn,
-    paces: list[Pace],
-    *,
-    box: DeltaGenerator,
-    may_measure: bool,
+    sweep: SweepSettings, weights: Weights, trained_on: TrainedOn, paces: list[Pace], box: DeltaGenerator, *, may: bool
 ) -> float | None:
-    """Shows in ``box`` and returns the longest training time, from earlier runs or from a few measured steps."""
+    """Shows the longest training time in ``box`` and returns it, from earlier runs or steps that it ``may`` measure."""
     runs = sweep.expand()
     estimate = train_seconds(runs, paces, trained_on, halving=sweep.halves)
     if estimate is None:
-        weights_here = sweep.run.checkpoint is not None or is_here(card.weights_for(sweep.run.task))
-        measuring = queries.measure(not_known(runs, paces, trained_on)) if may_measure and weights_here else None
+        here = sweep.run.checkpoint is not None or is_here(weights)
+        measuring = queries.measure(not_known(runs, paces, trained_on)) if may and here else None
         if measuring:
             wait_for([measuring], "Measuring a few training steps on this machine")
         else:

@@ -36,24 +36,14 @@ def fits_panel(sweep: SweepSettings, way: Way) -> None:
             st.caption("The memory of this device is not known; enter it.")
             return
         run = sweep.run.with_strategy("peft").changed(rank=max(sweep.ranks), seed=sweep.seeds[0])
-        classes = (
-            0 if way == "numbers" else len(queries.class_counts(run.dataset, run.target, way, run.group_rare_classes))
-        )
-        found = what_fits(
-            run,
-            queries.split_sizes(run),
-            features=features_of(queries.tables()[run.dataset].columns, run),
-            classes=classes,
-            memory_bytes=size,
-            on_gpu=on_gpu,
-        )
-        lines = pd.DataFrame(map(dataclasses.asdict, found.lines))
+        group = run.group_rare_classes
+        classes = 0 if way == "numbers" else len(queries.class_counts(run.dataset, run.target, way, group))
+        sizes = {"features": features_of(queries.tables()[run.dataset].columns, run), "classes": classes}
+        fits = what_fits(run, queries.split_sizes(run), **sizes, memory_bytes=size, on_gpu=on_gpu)
+        lines = pd.DataFrame(map(dataclasses.asdict, fits.lines))
         lines[["needed_bytes", "used_bytes"]] /= GIGABYTE
         names = ("With", "Needed (GB)", "Used at most (GB)", "Most context rows", "Largest rank")
-        st.dataframe(
-            lines.set_axis(names, axis=1).fillna(0),
-            hide_index=True,
-            column_config={name: st.column_config.NumberColumn(format="%.2f") for name in names[1:3]},
-        )
-        st.caption(f"The table allows {found.most_rows:,} context rows; 0: nothing fits.", help=_HELP)
+        config = {name: st.column_config.NumberColumn(format="%.2f") for name in names[1:3]}
+        st.dataframe(lines.set_axis(names, axis=1).fillna(0), hide_index=True, column_config=config)
+        st.caption(f"The table allows {fits.most_rows:,} context rows; 0: nothing fits.", help=_HELP)
         st.caption(CHECKED)

@@ -39,9 +39,8 @@ def widget(name: str, **more: Any) -> None:
         options = get_args(row.kind)
         st.selectbox(row.label, options, options.index(DEFAULTS[name]), key=name, **about)
     elif get_origin(row.kind) is Mapping:
-        st.text_area(
-            row.label, DEFAULTS[name], key=name, height=90, placeholder=f"{row.placeholder}\none per line", **about
-        )
+        such = f"{row.placeholder}\none per line"
+        st.text_area(row.label, DEFAULTS[name], key=name, height=90, placeholder=such, **about)
     elif row.kind is str:
         st.text_input(row.label, DEFAULTS[name], key=name, **about)
     else:
@@ -166,15 +165,9 @@ def training_widgets(card: ModelCard, task: Task) -> None:
     one, two = st.columns(2, vertical_alignment="bottom")
     refuse_odd("length")
     with one:
-        st.segmented_control(
-            "Length of training in",
-            ["epochs", "steps"],
-            default=DEFAULTS["length"],
-            required=True,
-            key="length",
-            help="An epoch is one pass over the training rows; a step is one update of the adapter.",
-            bind="query-params",
-        )
+        help = "An epoch is one pass over the training rows; a step is one update of the adapter."
+        units, held = ["epochs", "steps"], {"default": DEFAULTS["length"], "key": "length"}
+        st.segmented_control("Length of training in", units, required=True, help=help, bind="query-params", **held)
     with two:
         widget(st.session_state.length)
     fields: tuple[tuple[str, Strategy, tuple[str, ...], str], ...] = (
@@ -201,13 +194,9 @@ def device_widget(cluster: Cluster | None) -> None:
     """Draws where to train. With a ``cluster``, runs go to its nodes and this machine's devices do not matter."""
     names = ON_A_CLUSTER if cluster else device_names(queries.cards())
     held = st.session_state.get("device", "auto")
+    row, words = SETTINGS["device"], {name: names.get(name, name) for name in (*names, held)}
     st.selectbox(
-        SETTINGS["device"].label,
-        list(dict.fromkeys([*names, held])),
-        key="device",
-        format_func=lambda name: names.get(name, name),
-        help=SETTINGS["device"].help,
-        persist_state="session",
+        row.label, list(words), key="device", format_func=words.__getitem__, help=row.help, persist_state="session"
     )
     if cluster is None:
         return
@@ -257,12 +246,5 @@ def _selection_widget(task: Task) -> None:
     row, metrics = SETTINGS["selection_metric"], metrics_of(task)
     if st.session_state.get(row.name, metrics[0]) not in metrics:  # of another task
         st.session_state[row.name] = SELECTION[task]
-    st.selectbox(
-        row.label,
-        metrics,
-        metrics.index(SELECTION[task]),
-        key=row.name,
-        format_func=lambda name: METRICS[name].label,
-        help=row.help,
-        bind="query-params",
-    )
+    words, usual = {name: METRICS[name].label for name in metrics}.__getitem__, metrics.index(SELECTION[task])
+    st.selectbox(row.label, metrics, usual, key=row.name, format_func=words, help=row.help, bind="query-params")

@@ -8,18 +8,10 @@ import streamlit as st
 
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import SELECTION, Task
-from tabtune_core.settings import (
-    SETTINGS,
-    LoraSettings,
-    RunSettings,
-    Setting,
-    SplitBy,
-    SweepSettings,
-    read_pattern,
-    rows_of,
-)
+from tabtune_core.settings import SETTINGS, LoraSettings, RunSettings, Setting, SplitBy, SweepSettings
+from tabtune_core.settings.fields import rows_of
 from tabtune_core.settings.labels import short_rate
-from tabtune_core.settings.serialization import read_target_set, written_targets
+from tabtune_core.settings.serialization import read_pattern, read_target_set, written_targets
 from tabtune_core.wording import counted
 
 
@@ -48,15 +40,8 @@ def read_seeds(text: str) -> tuple[int, ...]:
 
 
 BY_HAND = (
-    "model",
-    "device",
-    "steps",
-    "epochs",
-    "selection_metric",
-    "zero_shot",
-    "full_fine_tuning",
-    "references",
-    "one_rate",
+    *("model", "device", "steps", "epochs", "selection_metric"),
+    *("zero_shot", "full_fine_tuning", "references", "one_rate"),
 )
 """Settings whose widgets are drawn one by one."""
 FORM = {row.name: row for row in (*SETTINGS.values(), *rows_of(SweepSettings)) if row.place or row.name in BY_HAND}
@@ -141,19 +126,13 @@ def to_sweep(
         "learning_rate": rates[0] if rates else None,
     }
     named = {name: _read(row, values) for name, row in SETTINGS.items() if keys_of(row)[0] in values}
-    run = RunSettings(dataset=dataset, target=target).changed(
-        **named, split_at_median=split_at_median, split_by=split[0], split_column=split[1]
-    )
+    of_target = {"split_at_median": split_at_median, "split_by": split[0], "split_column": split[1]}
     axes: dict[str, Any] = {"alphas": alphas, "dropouts": dropouts, "target_sets": tuple(sets), "learning_rates": rates}
-    full_rates = (
-        read_numbers("The rate of full fine-tuning", values["full_learning_rates"])
-        if values["full_fine_tuning"]
-        else ()
-    )
+    full = values["full_learning_rates"] if values["full_fine_tuning"] else ()
     return SweepSettings(
-        run=run,
+        run=RunSettings(dataset=dataset, target=target).changed(**named, **of_target),
         ranks=tuple(sorted(values["ranks"])),
-        full_learning_rates=full_rates,
+        full_learning_rates=read_numbers("The rate of full fine-tuning", full),
         seeds=read_seeds(values["seeds"]),
         **{name: axis for name, axis in axes.items() if len(axis) > 1 and values["ranks"]},
         **{name: values[name] for name, row in FORM.items() if row.owner is SweepSettings},
@@ -191,9 +170,8 @@ def fill(sweep: SweepSettings) -> None:
     values = to_widgets(sweep)
     for name, value in [*values.items(), *(("ranks", rank) for rank in sweep.ranks)]:
         if isinstance(value, int) and value > LARGEST_WHOLE:
-            raise SettingError(
-                f"{name} is {value:,}; the form takes whole numbers up to {LARGEST_WHOLE:,}. Choose a smaller one."
-            )
+            most = f"the form takes whole numbers up to {LARGEST_WHOLE:,}"
+            raise SettingError(f"{name} is {value:,}; {most}. Choose a smaller one.")
     st.session_state.update(values)
 
 
@@ -203,8 +181,5 @@ def sweep_name(table: str, model: str, sweep: SweepSettings) -> str:
     axes = {"alpha": sweep.alphas, "dropout": sweep.dropouts, "rate": sweep.learning_rates}
     others = [f"{name} {', '.join(map(written, values))}" for name, values in axes.items() if values]
     parts = [counted(len(sweep.target_sets), "set of target modules")] if sweep.target_sets else []
-    return "; ".join(
-        part
-        for part in (", ".join(filter(None, (f"{table}: {model}", ranks))), *others, *parts, sweep.run.split)
-        if part
-    )
+    head = ", ".join(filter(None, (f"{table}: {model}", ranks)))
+    return "; ".join(filter(None, (head, *others, *parts, sweep.run.split)))

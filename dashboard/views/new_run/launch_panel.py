@@ -55,19 +55,13 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
 
 def show_advice(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
     """Draws the warnings that apply."""
-    points = dict.fromkeys(
-        run.lora for run in sweep.one_seed() if run.strategy == "peft" and run.lora.rank == max(sweep.ranks)
-    )
-    sizes = [adapter_size(card, task, lora) for lora in points]
+    lora = [run.lora for run in sweep.one_seed() if run.strategy == "peft" and run.lora.rank == max(sweep.ranks)]
+    sizes = [adapter_size(card, task, one) for one in dict.fromkeys(lora)]
     # of the adapter that saves least
     size = min(sizes, key=lambda size: size.compression, default=AdapterSize(0, 0, 0))
-    found = advise(
-        sweep,
-        model_parameters=card.weights_for(task).total_parameters,
-        adapted_weights=size.adapted_weights,
-        adapter_parameters=size.trainable,
-    )
-    if advice := "\n".join(f"- {plain(one)}" for one in found):
+    parameters = {"adapted_weights": size.adapted_weights, "adapter_parameters": size.trainable}
+    sentences = advise(sweep, model_parameters=card.weights_for(task).total_parameters, **parameters)
+    if advice := "\n".join(f"- {plain(one)}" for one in sentences):
         st.markdown("**Before you start**")
         st.markdown(advice)
 
@@ -90,15 +84,9 @@ def launch_bar(
         else:
             what = in_short(sweep, judged) if minutes is None else f"**Search** for {minutes:g} minutes"
             st.markdown(what, width="content")
-        insists = not judged.too_large or st.checkbox(
-            "Start even if it does not fit",
-            key="insists",
-            help="The estimate can be wrong. If memory runs out, the system ends the run, and perhaps other programs.",
-        )
-        sure = sweep.size <= MANY_RUNS or st.checkbox(
-            f"Yes, queue {sweep.size:,} runs",
-            key="sure",
-        )
+        help = "The estimate can be wrong. If memory runs out, the system ends the run, and perhaps other programs."
+        insists = not judged.too_large or st.checkbox("Start even if it does not fit", key="insists", help=help)
+        sure = sweep.size <= MANY_RUNS or st.checkbox(f"Yes, queue {sweep.size:,} runs", key="sure")
         ready = not stops and sure and insists
         pressed = st.button(
             f"Launch {counted(sweep.size, 'run')}" if minutes is None else "Find the best",

@@ -30,14 +30,8 @@ def pick_model(task: Task) -> ModelCard:
     why_not = {name: why for name, card in cards.items() if (why := closed(card, task))}
     open_to = [name for name in cards if name not in why_not]
     shut = "\n\n".join(f"Not to choose: **{cards[name].title}**. {why}" for name, why in why_not.items())
-    name = pick(
-        "Model",
-        open_to,
-        name="model",
-        default=open_to[0],
-        format_func=lambda name: f"{cards[name].title} · {_where(cards[name], task)}",
-        help=shut or None,
-    )
+    words = {name: f"{cards[name].title} · {_where(cards[name], task)}" for name in open_to}.__getitem__
+    name = pick("Model", open_to, name="model", default=open_to[0], format_func=words, help=shut or None)
     card = cards[name]
     _settle_form(card, task)
     weights = card.weights_for(task)

@@ -23,25 +23,16 @@ st.title("New run", help=define("Rank", "Adapter", "Alpha", "Zero-shot", "Full f
 tables = queries.tables()
 say_gone("table", list(tables), "table")
 if not tables:
-    nothing_yet(
-        "Add a table first: upload a CSV or use the sample.",
-        "table_chart",
-        button="Add a table",
-        page="views/data/page.py",
-    )
+    first = "Add a table first: upload a CSV or use the sample."
+    nothing_yet(first, "table_chart", button="Add a table", page="views/data/page.py")
 
 forms.remember()
 if (handed := handed_over("settings")) is not None:
     text_panel.load(handed)
 left, middle, right = st.columns(3)
 with left:
-    table = pick(
-        "Table",
-        list(tables),
-        name="table",
-        default=next(iter(tables)),
-        format_func=queries.table_titles(tables.values()).__getitem__,
-    )
+    titles = queries.table_titles(tables.values()).__getitem__
+    table = pick("Table", list(tables), name="table", default=next(iter(tables)), format_func=titles)
 with middle, errors_shown(TableError, stop=True):
     target = pick_target(tables[table])
     if target == NOT_CHOSEN:

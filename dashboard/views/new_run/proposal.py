@@ -11,18 +11,14 @@ def offer(rows: int) -> None:
     lora = PRESETS[proposed(rows)]
     values = {"tied": True, "dropouts": [written(lora.dropout)]}  # the guide's alphas are twice its ranks
     ranks = [*(st.session_state.get("ranks") or DEFAULTS["ranks"])]
-    if (
-        all(st.session_state.get(name, DEFAULTS[name]) == value for name, value in values.items())
-        and lora.rank in ranks
-    ):
+    held = all(st.session_state.get(name, DEFAULTS[name]) == value for name, value in values.items())
+    if held and lora.rank in ranks:
         return
     rank = "" if lora.rank in ranks else f", and rank {lora.rank} too"
-    st.button(
-        f"Use the guide's values for {rows:,} rows: dropout {lora.dropout:g}{rank}",
-        key="use_proposal",
-        on_click=st.session_state.update,
-        args=(values | {"ranks": sorted({*ranks, lora.rank})},),
-        icon=":material/auto_fix_high:",
-        type="tertiary",
-        help=f"For {WHY[proposed(rows)]}",
+    label, help = f"Use the guide's values for {rows:,} rows: dropout {lora.dropout:g}{rank}", WHY[proposed(rows)]
+    args, fill, icon = (
+        (values | {"ranks": sorted({*ranks, lora.rank})},),
+        st.session_state.update,
+        ":material/auto_fix_high:",
     )
+    st.button(label, "use_proposal", f"For {help}", on_click=fill, args=args, icon=icon, type="tertiary")
