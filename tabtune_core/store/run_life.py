@@ -23,7 +23,8 @@ from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import ENDED, Run, Status, Sweep, Unreadable, read_run
 from tabtune_core.store.searches import GOES_ON, SearchLog
 
-NOWHERE = "pid = NULL, identity = NULL, slot = '', executor = '', node = ''"
+PAUSED = "pid = NULL, identity = NULL, slot = '', executor = ''"
+NOWHERE = f"{PAUSED}, node = ''"
 """SQL that resets where a run is carried out when it is queued again."""
 
 
@@ -157,8 +158,8 @@ class RunLife(EventLog, JobQueue, SearchLog):
                 self._write("UPDATE runs SET result = ? WHERE id = ?", (content, run_id))
 
     def wait(self, run_id: str) -> None:
-        """Marks a running run as paused at its next rung."""
-        self._write(f"UPDATE runs SET status = 'waiting', {NOWHERE} WHERE id = ? AND status = 'running'", (run_id,))
+        """Marks a running run as paused at its next rung; it keeps the node, which its seconds belong to."""
+        self._write(f"UPDATE runs SET status = 'waiting', {PAUSED} WHERE id = ? AND status = 'running'", (run_id,))
 
     def advance(self, on: Sequence[str], outrun: Sequence[str] = (), *, alone: bool = False) -> None:
         """Queues the runs ``on`` again, in their old places, and ends those that were ``outrun`` at a rung.

@@ -13,7 +13,6 @@ from dashboard.components.plotly_chart import Drawn, Numbers, Settled, compose, 
 from dashboard.queries import Look
 from dashboard.queries.curves import Legend
 from tabtune_core.analysis.races import picture_rows
-from tabtune_core.analysis.run_curves import GROWN
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.memory import meters_read
 from tabtune_core.metrics import METRICS
@@ -57,7 +56,7 @@ class Curves:
 
     def meters(self) -> list[str]:
         """Returns the memory meters that have readings."""
-        return meters_read(queries.frame("memory", self.drawn_by("memory").fresh, self.legend)) or [GROWN]
+        return meters_read(queries.frame("memory", self.drawn_by("memory").fresh, self.legend))
 
 
 @dataclass(frozen=True, slots=True)

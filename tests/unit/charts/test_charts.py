@@ -8,6 +8,7 @@ import pytest
 import seeding
 from chart_examples import EXAMPLES
 
+from tabtune_core.analysis.run_curves import GROWN
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.lines import seconds, thin
 from tabtune_core.charts.memory import memory, meters_read
@@ -33,7 +34,7 @@ def test_a_meter_without_values_is_neither_offered_nor_zero():
     samples = pd.DataFrame(
         {"run": "a", "seconds": [0.0, 1.0], "phase": "train", "resident_bytes": [1e6, 2e6], "nvml_device_bytes": np.nan}
     )
-    assert meters_read(samples) == ["resident_bytes"]
+    assert meters_read(samples) == [GROWN, "resident_bytes"]
     assert len(memory(samples, meter="nvml_device_bytes").data) == 0
     np.testing.assert_allclose(memory(samples, meter="resident_bytes").data[0].y, [1.0, 2.0])
 

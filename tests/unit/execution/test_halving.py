@@ -31,7 +31,7 @@ def statuses(store, ids):
 
 def at_a_rung(store, run_id, *losses, status=None):
     """Lets a queued run come to its next rung, or end there with a status."""
-    store.claim(1, None, run_id)
+    store.claim(1, None, run_id, node="here")
     for step, loss in enumerate(losses, start=1):
         store.append(run_id, Evaluated(step, "validation", {"log_loss": loss}, False, 0.0))
     if status:
@@ -81,6 +81,7 @@ def test_a_rung_waits_for_every_rival_and_for_processes_that_end(store):
     at_a_rung(store, second, 0.2)
     advance(store)
     assert statuses(store, (first, second, third)) == ["waiting", "waiting", "queued"]
+    assert (store.run(first).node, store.run(first).slot, store.run(first).pid) == ("here", "", None)
     at_a_rung(store, third, float("nan"))
     advance(store, {third})
     assert statuses(store, (first, second, third)) == ["waiting"] * 3
