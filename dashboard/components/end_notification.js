@@ -3,6 +3,7 @@ export default function ({ data, parentElement }) {
   const on = () => sessionStorage.getItem(held) === 'on' && Notification.permission === 'granted'
   const possible = 'Notification' in window && window.isSecureContext
   const say = () => {
+    button.hidden = !data.going
     button.disabled = !possible || Notification.permission === 'denied'
     button.setAttribute('aria-pressed', possible && on())
     button.textContent = possible && on() ? '✓ Notifies you at the end' : 'Notify me at the end'

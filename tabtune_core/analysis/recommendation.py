@@ -93,8 +93,7 @@ class Recommendation:
             once = " at one rate" * any(" at one rate" in one for one in self.sentences)
             what = f"Gain of LoRA {verdict.lora}{once} over zero-shot on the {verdict.part} rows"
             ends = ", ".join(f"{end:+.{GAIN_PLACES}f}" for end in (gain.low, gain.high))
-            allows = f" (wider than the board's ±: for {gain.choices} comparisons)" * (gain.choices > 1)
-            words.append(f"{what}: [{ends}] in {METRICS[verdict.metric].written}{allows}.")
+            words.append(f"{what}: [{ends}] in {METRICS[verdict.metric].written}.")
         return " ".join(words)
 
 

@@ -72,7 +72,7 @@ def test_an_interrupted_run_is_resumed_with_a_click(live, app, store):
 
 def shown(app):
     """The run shown in detail, by the key of its button."""
-    return next(button.key.removeprefix("stop_") for button in app.button if button.label == "Stop and keep the best")
+    return next(button.key.removeprefix("form_") for button in app.button if button.label == "Change and queue")
 
 
 def test_the_running_run_is_followed_until_one_is_chosen(live, app, store):

@@ -26,8 +26,6 @@ BARS = (
     "Bars at a rank are the ± of its difference from the best rank on the validation rows: where one reaches the level "
     "of the best, the difference may be noise."
 )
-MOST_OF_IT = 0.9
-"""Share of the gain that counts as nearly all of it."""
 STAR = "Dashed: r*, the smallest rank within one standard error of the best."
 
 
@@ -65,8 +63,6 @@ def _curve(compared: Compared) -> None:
             why(recommendation, PLUS_MINUS, BARS)
         else:
             st.caption("Small differences may be noise; run several seeds.", width="content")
-        better = "Higher" if meaning.higher_is_better else "Lower"
-        st.caption(f"{better} is better.{'' if star is None else f' r* = {star}'}", width="content")
         known = compared.board[f"validation_{metric}"].notna()
         left_out = compared.board[~compared.board["id"].isin(board["id"]) & known]
         if len(left_out):
@@ -110,20 +106,12 @@ def _found(compared: Compared, run: Run, result: dict[str, Any]) -> None:
 
 
 def in_words(curve: pd.DataFrame, needed: list[int], metric: str) -> str:
-    """Describes in two sentences in how few directions most of the update lies, and what a lower rank scores."""
+    """Says in how few directions most of the update lies, and whether it helps at all."""
     if not needed:
         return "This run kept the pretrained weights: its update is zero, so there is nothing to truncate."
-    full, spread = int(curve["rank"].max()), f" ({min(needed)} to {max(needed)})" * (min(needed) < max(needed))
-    first = f"**90 % of the update lies in rank {np.median(needed):g}**{spread}, median of {len(needed)} layers."
-    scores, written = curve.set_index("rank")[f"validation_{metric}"], METRICS[metric].written
-    if scores.isna().all():
-        return first
-    gains = METRICS[metric].ahead(scores, scores[0])
-    if not gains[full] > 0:
-        return f"{first} On {written} the whole update is not better than zero-shot."
-    lower = [rank for rank in gains.index if 0 < rank < full]
-    if not lower:
-        return first
-    kept = next((rank for rank in lower if gains[rank] >= MOST_OF_IT * gains[full]), lower[-1])
-    at_kept, at_full, without = (METRICS[metric].text(scores[rank], *(gains[full] - gains)) for rank in (kept, full, 0))
-    return f"{first} Validation {written} at rank {kept}: {at_kept}; at {full}: {at_full}; zero-shot: {without}."
+    spread = f" ({min(needed)} to {max(needed)})" * (min(needed) < max(needed))
+    lies = f"**90 % of the update lies in rank {np.median(needed):g}**{spread}, median of {len(needed)} layers."
+    scores = curve.set_index("rank")[f"validation_{metric}"]
+    if scores.isna().all() or METRICS[metric].ahead(scores, scores[0])[scores.index.max()] > 0:
+        return lies
+    return f"{lies} On {METRICS[metric].written} the whole update is not better than zero-shot."

@@ -200,7 +200,7 @@ if advice is not None and advice.ensemble is not None and not going:
     st.dataframe(
         mixed, column_config=board_table.columns(shown, metric), hide_index=True, placeholder="", key="together"
     )
-    st.caption(plain(f"Validation rows chose the weights. {advice.ensemble.sentence(METRICS[metric])}"), help=TOGETHER)
+    st.caption(plain(advice.ensemble.sentence(METRICS[metric])), help=TOGETHER)
 if sweep is not None:
     search_words(sweep)
 if note := costs_note(shown_runs):

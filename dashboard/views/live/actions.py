@@ -21,10 +21,10 @@ def ask(run_ids: list[str], wish: StopRequest) -> None:
 WISH_ICONS: dict[StopRequest, str] = {"stop": ":material/stop_circle:", "cancel": ":material/cancel:"}
 
 
-def wish_button(label: str, run_ids: list[str], wish: StopRequest, *, key: str, help: str, disabled: bool) -> None:
+def wish_button(label: str, run_ids: list[str], wish: StopRequest, *, key: str, help: str) -> None:
     """Draws a button that asks runs to stop or cancel; the wish is part of its key."""
     icon, key = WISH_ICONS[wish], f"{wish}_{key}"
-    st.button(label, on_click=ask, args=(run_ids, wish), disabled=disabled, key=key, icon=icon, help=help)
+    st.button(label, on_click=ask, args=(run_ids, wish), key=key, icon=icon, help=help)
 
 
 def again(run: Run, settings: RunSettings | None = None, added: str = "") -> None:
@@ -54,17 +54,16 @@ SHOWN = 8
 def waiting_runs(shown: str) -> None:
     """Draws the queue with a row per run, and above it how many wait, also in other sweeps than the ``shown`` one."""
     waiting = queries.store().runs(status="queued")
+    if not waiting:
+        return
     others = sum(run.sweep != shown for run in waiting)
     of_others = f"{f', {others} of them' * (others < len(waiting))} in other sweeps" if others else ""
-    st.caption(f"Queue: {counted(len(waiting), 'run')} waiting{of_others}" if waiting else "Queue: empty")
+    st.caption(f"Queue: {counted(len(waiting), 'run')} waiting{of_others}")
     # another label would close it
     behind = st.expander("Queue", key="queue", on_change="rerun", icon=":material/queue:")
     if not behind.open:
         return
     with behind:
-        if not waiting:
-            st.caption("Queued runs of all sweeps appear here. Queue a run on the New run page.")
-            return
         sweeps = queries.sweeps()
         pages = -(-len(waiting) // SHOWN)
         page = st.pagination(pages, key="queue_page") if pages > 1 else 1

@@ -78,15 +78,14 @@ def _plan_in_words(run: Run, plan: RunPlanned) -> str:
 def buttons(run: Run) -> None:
     """Draws the buttons of a run."""
     with st.container(horizontal=True):
-        stopped = "Ends after the current step; the best checkpoint so far becomes the result."
-        may_stop = run.status == "running" and run.wish is None
-        wish_button("Stop and keep the best", [run.id], "stop", key=run.id, help=stopped, disabled=not may_stop)
-        may_cancel = run.status not in ENDED and run.wish != "cancel"
-        ends = "Ends at once; nothing is kept."
-        wish_button("Cancel and discard", [run.id], "cancel", key=run.id, help=ends, disabled=not may_cancel)
-        help = "Queues the same settings again. For runs that failed, diverged, or were interrupted or cancelled."
-        key, icon = f"again_{run.id}", ":material/replay:"
-        st.button("Run again", key, help, on_click=again, args=(run,), icon=icon, disabled=not may_retry(run))
+        if run.status == "running" and run.wish is None:
+            stopped = "Ends after the current step; the best checkpoint so far becomes the result."
+            wish_button("Stop and keep the best", [run.id], "stop", key=run.id, help=stopped)
+        if run.status not in ENDED and run.wish != "cancel":
+            wish_button("Cancel and discard", [run.id], "cancel", key=run.id, help="Ends at once; nothing is kept.")
+        if may_retry(run):
+            help, icon = "Queues the same settings again.", ":material/replay:"
+            st.button("Run again", on_click=again, args=(run,), key=f"again_{run.id}", icon=icon, help=help)
         if run.status == "interrupted" and run.retried_as is None:
             means = "The run has no saved state, so it starts again from the beginning."
             if queries.store().has_last_state(run.id):

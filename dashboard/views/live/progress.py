@@ -194,9 +194,9 @@ def sweep_buttons(runs: list[Run], key: str) -> None:
     """Draws buttons to stop or cancel all runs that have not ended."""
     going = [run.id for run in runs if run.status not in ENDED]
     stopped = "Runs in progress end after their step and keep their best checkpoint; queued runs are cancelled."
-    wish_button("Stop all, keep the best", going, "stop", key=f"all_{key}", help=stopped, disabled=not going)
+    wish_button("Stop all, keep the best", going, "stop", key=f"all_{key}", help=stopped)
     cancelled = "Runs in progress are discarded; queued runs are cancelled."
-    wish_button("Cancel all", going, "cancel", key=f"all_{key}", help=cancelled, disabled=not going)
+    wish_button("Cancel all", going, "cancel", key=f"all_{key}", help=cancelled)
 
 
 def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:

@@ -134,16 +134,11 @@ def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
     head = f"| | {' | '.join(map(plain, models.values()))} |"
     with st.container(key="try_one_row"):  # where long words break
         st.markdown("\n".join([head, "|---" * (1 + len(models)) + "|", *(f"| {' | '.join(line)} |" for line in lines)]))
-    held = [
-        f"{100 * model['sure']['held']:.0f} % ({plain(model['title'])})"
-        for model in result["models"]
-        if model["sure"] and model["sure"]["held"] is not None
-    ]
-    if held:
-        what = "Sets of classes" if classes else "Intervals"
-        st.caption(
-            f"{what} come from the validation rows. The truth was inside for {', '.join(held)} of the test rows."
-        )
+    sure = [model for model in result["models"] if model["sure"] and model["sure"]["held"] is not None]
+    if sure:
+        held = ", ".join(f"{100 * model['sure']['held']:.0f} % ({plain(model['title'])})" for model in sure)
+        what = f"{'Sets' if classes else 'Intervals'} come from the validation rows"
+        st.caption("How sure?", help=f"{what}. The truth was inside for {held} of the test rows.")
 
 
 def _among(classes: Sequence[Any], shares: Sequence[float], model: Mapping[str, Any]) -> str:
