@@ -118,11 +118,39 @@ def rank_curve(
     """
     meaning = METRICS[metric]
     drawn = figure("LoRA rank", f"Validation<br>{meaning.written} ({meaning.unit})", height=height)
-    found = answer(runs, metric)
-    if found is None:
+    pictured = answer(runs, metric)
+    if pictured is None:
         return say(drawn, "No finished run yet")
-    best, others = found.best, found.others
-    form = meaning.form(best["score"] if len(best) else [level for level, *_ in found.levels.values()])
+    best = pictured.best
+    form = meaning.form(best["score"] if len(best) else [level for level, *_ in pictured.levels.values()])
+    _points(drawn, pictured, form)
+    for name, (level, colour, dash) in pictured.levels.items():
+        line = {"color": colour, "dash": dash, "width": 2}
+        hover = f"{name}: %{{y:{form}}}<extra></extra>"
+        drawn.add_scatter(x=pictured.span, y=[level, level], name=name, mode="lines", line=line, hovertemplate=hover)
+    costs = pictured.costs()
+    drawn.update_layout(yaxis={"domain": [0.5, 1] if costs else [0, 1]})
+    mark_outside(drawn, pictured.far, pictured.shown, form)
+    if pictured.leader is not None:
+        top = float(best.loc[best["rank"] == pictured.leader, "score"].iloc[0])
+        drawn.add_annotation(
+            text=f"best{'' if (best['state'] == '').all() else ' so far'} {top:{form}}",
+            **{"x": np.log10(pictured.leader), "y": top, "yshift": 17, "showarrow": False, "bgcolor": "white"},
+            **({"xanchor": "left", "xshift": 4} if smallest == pictured.leader else {}),  # beside the line of r*
+        )
+    if smallest is not None:
+        drawn.add_vline(smallest, line_color=FAINT, line_dash="dash", line_width=1.5)
+    ticks = [f"{rank:g}" for rank in pictured.ticks]
+    drawn.update_xaxes(type="log", tickvals=pictured.ticks, ticktext=ticks, range=np.log10(pictured.span))
+    drawn.layout.xaxis.title.text = f"LoRA rank{pictured.once and f',{pictured.once}'}"
+    _costs_below(drawn, best["rank"].to_numpy(dtype=np.float64), costs)
+    label_ends(drawn, pictured.ends)
+    return drawn
+
+
+def _points(drawn: go.Figure, pictured: Answer, form: str) -> None:
+    """Draws the best setting of each rank, and the others."""
+    best, others = pictured.best, pictured.others
     if len(others):
         marker = {"size": 6, "color": FAINT, "opacity": 0.5}
         hover = f"rank %{{x}}, %{{customdata}}: %{{y:{form}}}<extra></extra>"
@@ -130,50 +158,20 @@ def rank_curve(
         common = {"name": "Other settings", "marker": marker, "customdata": states, "hovertemplate": hover}
         drawn.add_scatter(x=x, y=y, mode="markers", **common)
     if len(best):
-        open_ = best["state"] != ""
+        x, y, states, above, below = (best[name].to_numpy() for name in ("rank", "score", "state", "above", "below"))
+        marker = {"size": 13, "color": [rank_colour(rank) for rank in x]}
+        marker |= {"symbol": np.where(states, "circle-open", "circle"), "line": {"width": np.where(states, 3, 0)}}
         drawn.add_scatter(
-            x=best["rank"].to_numpy(),
-            y=best["score"].to_numpy(),
+            x=x,
+            y=y,
             name="LoRA",
             mode="lines+markers",
             line={"color": LINE, "width": 2},
-            marker={
-                "size": 13,
-                "color": [rank_colour(rank) for rank in best["rank"]],
-                "symbol": np.where(open_, "circle-open", "circle"),
-                "line": {"width": np.where(open_, 3, 0)},
-            },
-            error_y={
-                "array": best["above"].to_numpy(),
-                "arrayminus": best["below"].to_numpy(),
-                "thickness": 1.5,
-                "width": 5,
-            },
-            customdata=best["state"].to_numpy(),
+            marker=marker,
+            error_y={"array": above, "arrayminus": below, "thickness": 1.5, "width": 5},
+            customdata=states,
             hovertemplate=f"LoRA, rank %{{x}} %{{customdata}}: %{{y:{form}}}<extra></extra>",
         )
-    for name, (level, colour, dash) in found.levels.items():
-        line = {"color": colour, "dash": dash, "width": 2}
-        hover = f"{name}: %{{y:{form}}}<extra></extra>"
-        drawn.add_scatter(x=found.span, y=[level, level], name=name, mode="lines", line=line, hovertemplate=hover)
-    costs = found.costs()
-    drawn.update_layout(yaxis={"domain": [0.5, 1] if costs else [0, 1]})
-    mark_outside(drawn, found.far, found.shown, form)
-    if found.leader is not None:
-        top = float(best.loc[best["rank"] == found.leader, "score"].iloc[0])
-        drawn.add_annotation(
-            text=f"best{'' if (best['state'] == '').all() else ' so far'} {top:{form}}",
-            **{"x": np.log10(found.leader), "y": top, "yshift": 17, "showarrow": False, "bgcolor": "white"},
-            **({"xanchor": "left", "xshift": 4} if smallest == found.leader else {}),  # beside the line of r*
-        )
-    if smallest is not None:
-        drawn.add_vline(smallest, line_color=FAINT, line_dash="dash", line_width=1.5)
-    ticks = [f"{rank:g}" for rank in found.ticks]
-    drawn.update_xaxes(type="log", tickvals=found.ticks, ticktext=ticks, range=np.log10(found.span))
-    drawn.layout.xaxis.title.text = f"LoRA rank{found.once and f',{found.once}'}"
-    _costs_below(drawn, best["rank"].to_numpy(dtype=np.float64), costs)
-    label_ends(drawn, found.ends)
-    return drawn
 
 
 def best_of_each_rank(lora: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:

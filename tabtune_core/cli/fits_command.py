@@ -24,7 +24,6 @@ def print_fits(asked: argparse.Namespace) -> int:
 
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.task import TableSizes
-    from tabtune_core.training.memory.fitting import DeviceMemory
     from tabtune_core.training.memory.what_fits import CHECKED, what_fits
 
     store = RunStore(asked.home)
@@ -36,14 +35,7 @@ def print_fits(asked: argparse.Namespace) -> int:
         raise SettingError(f"The strategy {run.strategy!r} trains nothing; choose 'peft' or 'base-ft'.")
     check_target(store, dataset, [run.changed(amp="off")])  # the GPU that is asked about may not be in this machine
     table = TableSizes.of(load_frame(store.home, dataset.id), dataset.columns, run)
-    device = DeviceMemory.of(run.device, machine_memory(), card_memory())
-    name, size, on_gpu = device.name, device.all_bytes, device.on_gpu
-    if asked.memory is not None:
-        require(1 <= asked.memory <= 10_000, f"--memory is {asked.memory:g}; it must be a size from 1 to 10,000 GB.")
-        size, on_gpu = asked.memory * 1e9, run.device != "cpu"
-        name = f"{'a GPU' if on_gpu else 'a CPU'} with {asked.memory:g} GB"
-    if size is None:
-        raise SettingError(f"The memory of {name} is not known; give it in GB, such as --memory 24.")
+    name, size, on_gpu = _device(asked.memory, run)
     sizes = {"features": table.features, "classes": table.classes}
     fits = what_fits(run, table.split, **sizes, memory_bytes=size, on_gpu=on_gpu)
     rows = [
@@ -66,3 +58,17 @@ def print_fits(asked: argparse.Namespace) -> int:
     say(f"{get_card(run.model).title} on {name} ({size / 1e9:.1f} GB): {as_set}; {table_allows}")
     say(CHECKED)
     return 0
+
+
+def _device(gigabytes: float | None, run: RunSettings) -> tuple[str, float, bool]:
+    """Returns name and bytes of a device with so much memory, or of the run's own, and whether it is a GPU."""
+    from tabtune_core.training.memory.fitting import DeviceMemory
+
+    device = DeviceMemory.of(run.device, machine_memory(), card_memory())
+    if gigabytes is not None:
+        require(1 <= gigabytes <= 10_000, f"--memory is {gigabytes:g}; it must be a size from 1 to 10,000 GB.")
+        on_gpu = run.device != "cpu"
+        return f"{'a GPU' if on_gpu else 'a CPU'} with {gigabytes:g} GB", gigabytes * 1e9, on_gpu
+    if device.all_bytes is None:
+        raise SettingError(f"The memory of {device.name} is not known; give it in GB, such as --memory 24.")
+    return device.name, device.all_bytes, device.on_gpu

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,8 +106,8 @@ def run_reference(
         if stop_request() == "cancel":
             raise Cancelled("The run was cancelled; only its log is kept.")
         with meter.phase("evaluate"):
-            predictions, predict_seconds = dict[SplitName, NDArray[np.float64]](), 0.0
-            scores: dict[SplitName, dict[str, float]] = {}
+            predictions, scores = dict[SplitName, NDArray[np.float64]](), dict[SplitName, dict[str, float]]()
+            predict_seconds = 0.0
             for name, part in held_out.items():
                 clock.start()
                 predictions[name] = reference.predict(x_NF[name])
@@ -119,26 +120,25 @@ def run_reference(
         with meter.phase("save"):
             units = units_of(table, settings)
             write_predictions(run_dir / PREDICTIONS_FILE, held_out, predictions, classes, units)
+    costs = {"train_seconds": train_seconds, "train_wall_seconds": wall_seconds, "predict_seconds": predict_seconds}
+    return _finished(scores, meter, **costs, rows_sha256=hash_rows(held_out, classes))
+
+
+def _finished(scores: Mapping[SplitName, dict[str, float]], meter: MemoryMeter, **more: Any) -> RunFinished:
+    """Returns a result without a model."""
+    more |= dict.fromkeys(("best_step", "steps_done", "trainable_parameters", "total_parameters"), 0)
+    more |= {"validation": scores["validation"], "test": scores.get("test", {})}
     return RunFinished(
         outcome="finished",
-        best_step=0,
-        steps_done=0,
         stopped_early=False,
-        validation=scores["validation"],
-        test=scores.get("test", {}),
         zero_shot_validation={},
         zero_shot_test={},
-        train_seconds=train_seconds,
-        train_wall_seconds=wall_seconds,
-        predict_seconds=predict_seconds,
         peak_memory_bytes=meter.highest_bytes,
         growth_memory_bytes=meter.growth_bytes["train"],
         predict_growth_memory_bytes=meter.growth_bytes["evaluate"],
         memory_meter=meter.speaks,
-        trainable_parameters=0,
-        total_parameters=0,
         adapter_bytes=None,
-        rows_sha256=hash_rows(held_out, classes),
+        **more,
     )
 
 

@@ -150,13 +150,18 @@ def train(
         yield from evaluate(step)
         if result.outcome == "diverged":
             return
-        result.stopped_early = 0 < plan.patience <= result.misses and step >= plan.first_stop
-        in_time = step == plan.steps or result.stopped_early or not clock.is_past(plan.time_limit)
-        result.ended_by = "" if in_time else "time limit"
+        _look_at_the_limits(result, plan, step, clock)
         over = _is_over(result, plan)
         save_last(result.outcome == "waiting")
         if over:
             return
+
+
+def _look_at_the_limits(result: TrainResult, plan: LoopPlan, step: int, clock: OwnClock) -> None:
+    """Notes whether training ends after ``step``, early or by its time limit."""
+    result.stopped_early = 0 < plan.patience <= result.misses and step >= plan.first_stop
+    in_time = step == plan.steps or result.stopped_early or not clock.is_past(plan.time_limit)
+    result.ended_by = "" if in_time else "time limit"
 
 
 def _is_over(result: TrainResult, plan: LoopPlan) -> bool:

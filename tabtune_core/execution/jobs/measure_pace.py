@@ -44,16 +44,13 @@ def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, An
 
 def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]:
     device, dataset = resolve_device(settings.device), get_dataset(home, settings.dataset)
-    features = features_of(dataset.columns, settings)
-    train, events = settings.train, list[Event]()
-    share = min(1.0, MOST_CELLS / max(1, features * (train.context_rows + train.batch_size)))
-    shrunk = ("context_rows", "batch_size") if share < 1 else ()
-    fewer = {name: max(10, int(share * getattr(train, name))) for name in shrunk}
-    short = settings.changed(steps=STEPS, eval_every=STEPS, time_limit=None, **fewer)
+    features, events = features_of(dataset.columns, settings), list[Event]()
+    short, is_shrunk = _short(settings, features)
 
     def enough() -> StopRequest | None:
         seconds = [event.seconds for event in events if isinstance(event, StepDone)]
-        return "cancel" if seconds and (seconds[-1] > MOST_SECONDS or (fewer and len(seconds) == STEPS - 1)) else None
+        done = seconds and (seconds[-1] > MOST_SECONDS or (is_shrunk and len(seconds) == STEPS - 1))
+        return "cancel" if done else None
 
     plan = Plan.of(short, features=features, device=device)
     with MemoryMeter(device, lambda event: None) as meter:
@@ -75,16 +72,31 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
             # every evaluation beats these scores, so that states are kept and take memory as in a run
             worst = -math.inf if METRICS[settings.selection_metric].higher_is_better else math.inf
             train_model(session, ZeroShot({}, {}, {settings.selection_metric: worst}))
-    steps = [event.seconds for event in events if isinstance(event, StepDone)] or [0.0]  # no row could be scored
-    step = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else steps[0]
     trained_on = TrainedOn.of(session.plan)
-    size = trained_on.size_of(settings)
-    step *= size.cells / trained_on.size_of(short).cells
-    by_rows = step * FORWARD_COST * train.views * (size.shown + size.validation) / (size.context + size.query)
-    evaluated = next((event.seconds - steps[-1] for event in events if isinstance(event, Evaluated)), by_rows)
     return {
         "settings": settings.to_dict(),
         **dataclasses.asdict(trained_on),
-        "seconds_a_step": step + evaluated / size.eval_every,
-        "growth_bytes": None if fewer else meter.growth_bytes["train"],
+        "seconds_a_step": _seconds_a_step(events, trained_on, settings, short),
+        "growth_bytes": None if is_shrunk else meter.growth_bytes["train"],
     }
+
+
+def _short(settings: RunSettings, features: int) -> tuple[RunSettings, bool]:
+    """Returns the settings of a few steps, and whether they have fewer rows than those of the run."""
+    train = settings.train
+    share = min(1.0, MOST_CELLS / max(1, features * (train.context_rows + train.batch_size)))
+    shrunk = ("context_rows", "batch_size") if share < 1 else ()
+    fewer = {name: max(10, int(share * getattr(train, name))) for name in shrunk}
+    return settings.changed(steps=STEPS, eval_every=STEPS, time_limit=None, **fewer), bool(fewer)
+
+
+def _seconds_a_step(events: list[Event], trained_on: TrainedOn, settings: RunSettings, short: RunSettings) -> float:
+    """Returns the time of a step of the run, with its share of an evaluation."""
+    steps = [event.seconds for event in events if isinstance(event, StepDone)] or [0.0]  # no row could be scored
+    step = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else steps[0]
+    size = trained_on.size_of(settings)
+    step *= size.cells / trained_on.size_of(short).cells
+    rows = (size.shown + size.validation) / (size.context + size.query)
+    by_rows = step * FORWARD_COST * settings.train.views * rows
+    evaluated = next((event.seconds - steps[-1] for event in events if isinstance(event, Evaluated)), by_rows)
+    return step + evaluated / size.eval_every

@@ -12,10 +12,23 @@ from tabtune_core.models.tabpfn.family import hidden_width
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
     """Records one training step; an episode never has more classes than the model has outputs."""
-    width, hidden, heads, rows = config["emsize"], hidden_width(config), config["nhead"], context + query
-    thinking, asked = config.get("num_thinking_rows", 0), "num_thinking_rows" not in config
+    width, hidden, rows = config["emsize"], hidden_width(config), context + query
+    thinking = config.get("num_thinking_rows", 0)
     outputs, pairs = config["max_num_classes"] or config["num_buckets"], _columns(config, features) - 1
     context_cells, cells = (thinking + context) * (pairs + 1), (thinking + rows) * (pairs + 1)
+    _embed(tape, config, rows, pairs)
+    for i in range(config["nlayers"]):
+        _block(tape, config, f"blocks.{i}", cells, context_cells)
+    with tape.block(query * width):
+        tape.linear("output_projection.0", {"answers": query}, (hidden, width))
+        tape.keep("hidden", query * hidden)
+        tape.linear("output_projection.2", {"active": query}, (outputs, hidden))
+        tape.keep("outputs", query * outputs, wide=True)
+
+
+def _embed(tape: Tape, config: dict[str, Any], rows: int, pairs: int) -> None:
+    """Records the embedding of the cells."""
+    width, asked = config["emsize"], "num_thinking_rows" not in config
     with tape.block(0):
         size = 2 * config["features_per_group"]
         if config.get("encoder_type") == "mlp":
@@ -27,36 +40,28 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
             tape.linear("feature_group_embedder", {"pairs": rows * pairs}, (width, size), read=asked)
         tape.linear("target_embedder", {"labels": rows}, (width, 2), read=asked)
         tape.linear("feature_positional_embedding_embeddings", {"places": pairs}, (width, width // 4))
-    for i in range(config["nlayers"]):
-        path = f"blocks.{i}"
-        with tape.block(cells * width):
-            _attention(
-                tape,
-                f"{path}.per_sample_attention_between_features",
-                {part: cells for part in "qkv"},
-                cells,
-                width,
-                heads,
-            )
-            _norm(tape, "sum 1", cells, config)
-            seen = {"q": cells, "k": context_cells, "v": context_cells}
-            _attention(tape, f"{path}.per_column_attention_between_cells", seen, cells, width, heads)
-            if tape.trained.everything:  # without a bias, a layer copies the slice that it reads, for k and for v
-                tape.keep("context apart", 2 * context_cells * width)
-            for part in "kv":  # the first head, once for each of the query's
-                tape.keep(f"{part} of the query", context_cells * width)
-            tape.keep("answers apart", cells * width)
-            _norm(tape, "sum 2", cells, config)
-            tape.linear(f"{path}.mlp.0", {"turned": cells}, (hidden, width))
-            tape.keep("hidden", cells * hidden)
-            tape.linear(f"{path}.mlp.2", {"active": cells}, (width, hidden))
-            _norm(tape, "sum 3", cells, config)
-            tape.passing(9 * cells * width)  # of the block's output, and on both sides of GELU
-    with tape.block(query * width):
-        tape.linear("output_projection.0", {"answers": query}, (hidden, width))
-        tape.keep("hidden", query * hidden)
-        tape.linear("output_projection.2", {"active": query}, (outputs, hidden))
-        tape.keep("outputs", query * outputs, wide=True)
+
+
+def _block(tape: Tape, config: dict[str, Any], path: str, cells: int, context_cells: int) -> None:
+    """Records one block."""
+    width, hidden, heads = config["emsize"], hidden_width(config), config["nhead"]
+    with tape.block(cells * width):
+        every = {part: cells for part in "qkv"}
+        _attention(tape, f"{path}.per_sample_attention_between_features", every, cells, width, heads)
+        _norm(tape, "sum 1", cells, config)
+        seen = {"q": cells, "k": context_cells, "v": context_cells}
+        _attention(tape, f"{path}.per_column_attention_between_cells", seen, cells, width, heads)
+        if tape.trained.everything:  # without a bias, a layer copies the slice that it reads, for k and for v
+            tape.keep("context apart", 2 * context_cells * width)
+        for part in "kv":  # the first head, once for each of the query's
+            tape.keep(f"{part} of the query", context_cells * width)
+        tape.keep("answers apart", cells * width)
+        _norm(tape, "sum 2", cells, config)
+        tape.linear(f"{path}.mlp.0", {"turned": cells}, (hidden, width))
+        tape.keep("hidden", cells * hidden)
+        tape.linear(f"{path}.mlp.2", {"active": cells}, (width, hidden))
+        _norm(tape, "sum 3", cells, config)
+        tape.passing(9 * cells * width)  # of the block's output, and on both sides of GELU
 
 
 def _norm(tape: Tape, name: str, cells: int, config: dict[str, Any]) -> None:
