@@ -101,7 +101,7 @@ def headline(choice: Strategy | None, lora: str) -> str:
 def reason(choice: Strategy | None, claim: Claim, classic: Rival | None, lora: str) -> str:
     """Returns the advice as a sentence, with its reason where the test rows did not decide."""
     head = headline(choice, lora)
-    ours = lora if claim.gain > 0 else NAMES["inference"]
+    ours = f"LoRA {lora}" if claim.gain > 0 else NAMES["inference"]
     undecided = classic is not None and beyond_noise(classic.ahead) == 0
     if classic is not None and choice == classic.strategy and undecided:
         seconds = "" if math.isnan(classic.seconds) else f" and trained in {decimal(classic.seconds, 1)} s"
@@ -113,7 +113,7 @@ def reason(choice: Strategy | None, claim: Claim, classic: Rival | None, lora: s
     if claim.verdict in ("too few", "not known"):
         return f"{head} what to use: hold out more test rows."
     if claim.verdict == "unclear" and is_ahead(claim.difference):
-        return f"{head}: {lora} is ahead of the model as it is, but not beyond noise. Until then, training is optional."
+        return f"{head}: {ours} is ahead of the model as it is, but not beyond noise. Until then, training is optional."
     return f"{head}: {ours} and {classic.name if classic else 'the others'} are not shown to differ."
 
 

@@ -193,8 +193,8 @@ def test_runs_with_different_held_out_rows_are_never_paired(lab):
     ("boosting", "advice"),
     [
         (range(20), "Use gradient boosting."),
-        (range(14), "Use gradient boosting: r=4 is not shown to be better"),
-        (range(2, 14), "Cannot tell: r=4 and gradient boosting are not shown to differ."),
+        (range(14), "Use gradient boosting: LoRA r=4 is not shown to be better"),
+        (range(2, 14), "Cannot tell: LoRA r=4 and gradient boosting are not shown to differ."),
         (range(2), "Take LoRA r=4."),
     ],
 )
