@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tabtune_core.wording import LARGEST, MOST_PLACES, alike, decimal, power_of_ten
+from tabtune_core.wording import LARGEST, MOST_PLACES, decimal, power_of_ten, same_digits
 
 Task = Literal["classification", "regression"]
 Labels = NDArray[np.integer]
@@ -97,11 +97,11 @@ class Metric:
         better_by = self.sign * (first - second)
         return better_by * (abs(better_by) > self.rounding(first, second)) + 0.0
 
-    def text(self, value: float, *apart: float) -> str:
+    def text(self, value: float, *differences: float) -> str:
         """Writes a score with the digits of its unit, and with two digits of each difference in ``apart``."""
-        return self.like(value, value, *apart)
+        return self.like(value, value, *differences)
 
-    def like(self, value: float, size: float, *apart: float, signed: bool = False) -> str:
+    def like(self, value: float, size: float, *differences: float, signed: bool = False) -> str:
         """Writes a score or a difference with the digits that fit a score of this ``size``.
 
         >>> METRICS["rmse"].like(7837.4, 62_507.0, signed=True), METRICS["accuracy"].like(0.5, 0.9)
@@ -109,16 +109,18 @@ class Metric:
         >>> METRICS["log_loss"].like(0.3, 0.3, 0.000012), METRICS["log_loss"].like(0.000012, 0.3), METRICS["rmse"].text(5.3512e-15)
         ('0.300000', '1.2e-05', '5.3512e-15')
         """  # noqa: E501
-        return decimal(self._known(value, size), self.decimals([size], apart), signed=signed)
+        return decimal(self._known(value, size), self.decimals([size], differences), signed=signed)
 
-    def alike(self, values: Sequence[float], size: float, *apart: float, signed: bool = False) -> list[str]:
+    def same_digits(self, values: Sequence[float], size: float, *differences: float, signed: bool = False) -> list[str]:
         """Writes the ends of an interval, or a difference and its ±, with the same digits."""
-        return alike([self._known(value, size) for value in values], self.decimals([size], apart), signed=signed)
+        return same_digits(
+            [self._known(value, size) for value in values], self.decimals([size], differences), signed=signed
+        )
 
     def _known(self, value: float, size: float) -> float:
         return 0.0 if abs(value) <= self.rounding(size) else value
 
-    def decimals(self, scores: Iterable[float], apart: Iterable[float] = ()) -> int:
+    def decimals(self, scores: Iterable[float], differences: Iterable[float] = ()) -> int:
         """Returns the decimal places for scores that are written alike: four, or five digits in the target's unit.
 
         There are more for two digits of each difference in ``apart``, or if a score that should be small is smaller.
@@ -131,20 +133,20 @@ class Metric:
         sizes = [abs(score) for score in scores if score and np.isfinite(score)]
         least = 0 if self.unit == TARGET_UNIT and sizes else FEWEST_PLACES
         rounding, digits = self.rounding(min(sizes, default=0.0)), 5 if self.unit == TARGET_UNIT else 2
-        small = [abs(one) for one in apart if np.isfinite(one) and abs(one) > rounding]
+        small = [abs(one) for one in differences if np.isfinite(one) and abs(one) > rounding]
         ends = (min(sizes), max(sizes)) if sizes and not self.higher_is_better else ()
         own = [digits - power_of_ten(size) - 1 for size in ends] or [least]
         places = own[0] if own[-1] > MOST_PLACES else min(own[0], MOST_PLACES)
         return max(least, places, *(1 - power_of_ten(one) for one in small))
 
-    def form(self, scores: Iterable[float], apart: Iterable[float] = ()) -> str:
+    def form(self, scores: Iterable[float], differences: Iterable[float] = ()) -> str:
         """Returns the format of scores that a chart writes alike; ``apart`` is that of ``decimals``.
 
         >>> METRICS["rmse"].form([5.4, 62.0]), METRICS["rmse"].form([5e-15])
         (',.4f', '.4e')
         """
         known = [score for score in scores if np.isfinite(score)]
-        places = self.decimals(known, apart)
+        places = self.decimals(known, differences)
         return ".4e" if places > MOST_PLACES or max(map(abs, known), default=0.0) >= LARGEST else f",.{places}f"
 
 

@@ -73,13 +73,13 @@ def decimal(value: float, places: int, *, signed: bool = False) -> str:
     return f"{value:{sign},.{places}f}"
 
 
-def alike(values: Sequence[float], places: int, *, signed: bool = False) -> list[str]:
+def same_digits(values: Sequence[float], places: int, *, signed: bool = False) -> list[str]:
     """Writes the numbers of an interval alike: with ``places`` decimals or more, or all as powers of ten.
 
     No number but 0 looks like 0.
 
-    >>> alike([0.0106, -7.2e-05, 0.0212], 4, signed=True), alike([0.3, 1200], 0), alike([3e-10, 2e-3], 4)
-    (['+0.0106', '-0.0001', '+0.0212'], ['0.3', '1,200.0'], ['3.0e-10', '2.0000e-03'])
+    >>> same_digits([0.0106, -7.2e-05], 4, signed=True), same_digits([0.3, 1200], 0), same_digits([3e-10, 2e-3], 4)
+    (['+0.0106', '-0.0001'], ['0.3', '1,200.0'], ['3.0e-10', '2.0000e-03'])
     """
     sizes, sign = [abs(value) for value in values if value and math.isfinite(value)], "+z" if signed else "z"
     while sizes and not round(min(sizes), places):

@@ -92,8 +92,10 @@ def join(figure: go.Figure, settled: Settled | None) -> go.Figure:
         return figure
     if not figure.data:
         return go.Figure(layout=settled.layout)
-    ours, theirs = figure.layout.yaxis.range, settled.layout.yaxis.range
-    figure.layout.yaxis.range = (min(ours[0], theirs[0]), max(ours[1], theirs[1])) if ours and theirs else None
+    range_, settled_range = figure.layout.yaxis.range, settled.layout.yaxis.range
+    figure.layout.yaxis.range = (
+        (min(range_[0], settled_range[0]), max(range_[1], settled_range[1])) if range_ and settled_range else None
+    )
     figure.layout.updatemenus = figure.layout.updatemenus or settled.layout.updatemenus
     for menu in figure.layout.updatemenus:  # "Show all", pressed again
         menu.buttons[0].args2 = [{"yaxis.range": figure.layout.yaxis.range, "yaxis.autorange": False}]

@@ -74,16 +74,16 @@ def group_rare(table: str, target: str, way: Way) -> None:
     st.button(label, key="group_rare", icon=icon, on_click=st.session_state.update, args=({RARE: rows},), help=help)
 
 
-def without_mended(found: Iterable[Finding]) -> list[Finding]:
+def without_mended(findings: Iterable[Finding]) -> list[Finding]:
     """Leaves out the finding about a rare class, if the choices already give it the weight of the others."""
     now = st.session_state
     mended = now.get("class_weights") == BALANCED["class_weights"] and now.get("selection_metric") in SCORES_OF_RARE
-    return [one for one in found if one.code != "imbalance" or not mended]
+    return [one for one in findings if one.code != "imbalance" or not mended]
 
 
-def balance(found: list[Finding]) -> None:
+def balance(findings: list[Finding]) -> None:
     """Shows a button that gives a rare class the weight of the others, if it is among the findings."""
-    if any(one.code == "imbalance" for one in found):
+    if any(one.code == "imbalance" for one in findings):
         label, icon = "Use balanced weights and average precision", ":material/balance:"
         st.button(label, key="balance", icon=icon, on_click=st.session_state.update, args=(BALANCED,))
 

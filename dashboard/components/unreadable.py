@@ -66,7 +66,7 @@ def queue(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwar
 
 def runs() -> None:
     """Lists the runs that this version cannot read."""
-    names = {sweep: found.name or "Sweep" for sweep, found in queries.sweeps().items()}
+    names = {identity: sweep.name or "Sweep" for identity, sweep in queries.sweeps().items()}
     known = [run for run in queries.unreadable() if run.id]
     lines = {run.id: f"{run.name} ({run.status}, of {names.get(run.sweep, run.sweep)}): {run.why}" for run in known}
     way_out = "It is damaged, or another version of LoRA Lab wrote it and may open it. It is kept unchanged."

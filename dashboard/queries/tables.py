@@ -172,8 +172,8 @@ def split_findings(sweep: SweepSettings) -> list[Finding]:
     """Returns findings about the splits of a sweep under each seed; raises TabTuneError for an impossible one."""
     if sweep.run.split_by == "random":
         return []
-    alike = _of_rows(sweep.run)
-    findings = (finding for seed in sweep.seeds for finding in _plan(dataclasses.replace(alike, seed=seed))[1])
+    run = _of_rows(sweep.run)
+    findings = (finding for seed in sweep.seeds for finding in _plan(dataclasses.replace(run, seed=seed))[1])
     return list(dict.fromkeys(findings))
 
 
@@ -185,8 +185,8 @@ def _table_stops(folder: str, runs: list[RunSettings]) -> list[str]:
 
 def table_stops(run: RunSettings, seeds: Sequence[int] = (0,)) -> list[str]:
     """Returns the reasons in a table (target, columns, split) why runs on it could not start."""
-    alike = _of_rows(run, "linear" if run.strategy in REFERENCES else "inference")
-    return _table_stops([dataclasses.replace(alike, seed=seed) for seed in seeds])
+    row_settings = _of_rows(run, "linear" if run.strategy in REFERENCES else "inference")
+    return _table_stops([dataclasses.replace(row_settings, seed=seed) for seed in seeds])
 
 
 def start_reading(source: Path | bytes | str, name: str, choices: ReadingChoices) -> ReadingProcess:

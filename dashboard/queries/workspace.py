@@ -55,9 +55,9 @@ def store_of(folder: str) -> RunStore:
 
 def store() -> RunStore:
     """Returns the store of the workspace, one per process; raises MovedError if the workspace is gone."""
-    found = store_of(str(home()))
-    found.check_in_place()
-    return found
+    opened = store_of(str(home()))
+    opened.check_in_place()
+    return opened
 
 
 class _Sweeps(dict[str, Sweep]):

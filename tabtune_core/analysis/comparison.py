@@ -51,7 +51,7 @@ class Comparison:
     """The seeds on which they are compared."""
     left_out: tuple[int, ...]
     """Seeds under which some configuration has no score."""
-    apart: tuple[str, ...]
+    not_compared: tuple[str, ...]
     """Runs with a score that are not compared, each with the reason; without archived ones."""
     too_few: bool
     """Whether the validation rows are too few for intervals."""
@@ -126,8 +126,8 @@ def half_widths(run: str, metric: Metric, load: Load) -> dict[str, float]:
     for name, part in GAINS.items():
         [(final, zero_shot)] = replicates([run], [0], metric, load, part)
         nothing = final and final.of_nothing()
-        found = {name: difference([final], [zero_shot]), f"{part}_{metric.name}": difference([final], [nothing])}
-        halves |= {column: one.half if isinstance(one, Difference) else np.nan for column, one in found.items()}
+        measured = {name: difference([final], [zero_shot]), f"{part}_{metric.name}": difference([final], [nothing])}
+        halves |= {column: one.half if isinstance(one, Difference) else np.nan for column, one in measured.items()}
     return halves
 
 

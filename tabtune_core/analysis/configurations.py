@@ -102,12 +102,12 @@ def _notes(own: pd.Series) -> str:
 
 def _names(table: pd.DataFrame, each: pd.DataFrame) -> list[str]:
     """Returns the name of the only run; else strategy, rank and what differs within one rank of the sweep."""
-    alike = table.groupby(["sweep", "strategy", "rank"], dropna=False)[list(WRITTEN)].transform("nunique") > 1
-    apart = alike.groupby(table["sweep"]).transform("any")
+    several = table.groupby(["sweep", "strategy", "rank"], dropna=False)[list(WRITTEN)].transform("nunique") > 1
+    differ = several.groupby(table["sweep"]).transform("any")
     only = each.groupby("configuration")["name"].first()  # in the order of the table
     names = []
     for place, row in enumerate(table.to_dict("records")):
-        differing = apart.iloc[place]
+        differing = differ.iloc[place]
         more = [write(row[part]) for part, write in WRITTEN.items() if differing[part] and pd.notna(row[part])]
         rank = "" if pd.isna(row["rank"]) else f" r={row['rank']}"
         label = STRATEGY_NAMES[row["strategy"]] + rank + (f" ({', '.join(more)})" if more else "")

@@ -29,12 +29,12 @@ def beyond_noise(measured: Measured) -> int | None:
 def too_few(lacking: TooFew, part: str) -> str:
     """Says why there is no interval: how many rows there effectively are, and how many it takes.
 
-    >>> too_few(TooFew("random", "yes", 4, 5, 4), "test")
+    >>> too_few(TooFew("random", "yes", 4, 5), "test")
     "too few test rows: effectively 4 rows with the class 'yes', at least 5 needed"
     """
     far = lacking.of_class == OF_FAR_TARGETS
     kind = " with a target far from the median" if far else f" with the class {lacking.of_class!r}"
-    there = f"{counted(lacking.found, UNIT[lacking.of])}{'' if lacking.of_class is None else kind}"
+    there = f"{counted(lacking.effective, UNIT[lacking.of])}{'' if lacking.of_class is None else kind}"
     return f"too few {part} rows: effectively {there}, at least {lacking.needed} needed"
 
 
@@ -61,7 +61,7 @@ def gain_over_zero_shot(gain: Difference, metric: Metric, *, size: float, part: 
         return f"{where} a gain in {metric.written} over zero-shot is not shown: {around} (95 % interval{allows})."
     ends = sorted(abs(end) for end in (gain.low, gain.high))
     finest = gain.half or gain.value
-    value, low, high = metric.alike((abs(gain.value), *ends), max(abs(size), abs(finest)), finest)
+    value, low, high = metric.same_digits((abs(gain.value), *ends), max(abs(size), abs(finest)), finest)
     changes = f"{'improves' if sign > 0 else 'worsens'} {metric.written} by {value}{_unit(metric)} over zero-shot"
     return f"{where} it {changes}, 95 % interval {low} to {high}{allows}."
 
@@ -92,7 +92,7 @@ def between(low: float, high: float, metric: Metric, size: float) -> str:
     >>> between(-0.04, 0.06, METRICS["log_loss"], 0.3)
     'between -0.0400 and +0.0600 nats (+ is better)'
     """
-    ends = metric.alike((low, high), max(abs(size), -low, high), min(-low, high) or max(-low, high), signed=True)
+    ends = metric.same_digits((low, high), max(abs(size), -low, high), min(-low, high) or max(-low, high), signed=True)
     return f"between {ends[0]} and {ends[1]}{_unit(metric, directed=True)}"
 
 
@@ -119,7 +119,9 @@ def amount(
     """
     known = not math.isnan(half)
     finest = half or value if known else value
-    numbers = metric.alike([value, half] if known else [value], max(abs(size), abs(finest)), finest, signed=signed)
+    numbers = metric.same_digits(
+        [value, half] if known else [value], max(abs(size), abs(finest)), finest, signed=signed
+    )
     noise = f" ± {numbers[1].removeprefix('+')}" if known else ""
     return f"{numbers[0]}{noise}{_unit(metric, unit, directed=directed, known=known)}"
 

@@ -59,8 +59,8 @@ def stopped_by_request(runs: Sequence[RunSettings], *, cluster_cards: int | None
 
     ``cluster_cards`` is the number of GPUs of the cluster that executes the runs; None if this machine does.
     """
-    alike = {one.strategy if one.strategy != "peft" else one: one for one in runs if one.seed == runs[0].seed}
-    return _collected(*(lambda one=one: _check_run(one, cluster_cards) for one in alike.values()))
+    distinct = {one.strategy if one.strategy != "peft" else one: one for one in runs if one.seed == runs[0].seed}
+    return _collected(*(lambda one=one: _check_run(one, cluster_cards) for one in distinct.values()))
 
 
 def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
@@ -114,10 +114,10 @@ def _check_run(run: RunSettings, cluster_cards: int | None) -> None:
 
 def _collected(*checks: Callable[[], object]) -> list[TabTuneError]:
     """Returns the errors that the checks raise, each message once."""
-    found: dict[str, TabTuneError] = {}
+    errors: dict[str, TabTuneError] = {}
     for check in checks:
         try:
             check()
         except TabTuneError as error:
-            found.setdefault(str(error), error)
-    return list(found.values())
+            errors.setdefault(str(error), error)
+    return list(errors.values())

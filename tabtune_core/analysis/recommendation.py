@@ -115,23 +115,23 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
     plan = store.last_event(runs[0], RunPlanned)
     tried = board.loc[(board["strategy"] == "peft") & ~board["archived"], "run"]  # also what stopped at a rung
     evaluations = len(store.fields(list(tried), "Evaluated")) if plan and not plan.test_rows else 0
-    told = claim(comparison, board, rank_by, load, evaluations=evaluations)
-    against = partial(rival, board, rank_by, load, own_runs=told.runs, trained=told.gain > 0)
+    claimed = claim(comparison, board, rank_by, load, evaluations=evaluations)
+    against = partial(rival, board, rank_by, load, own_runs=claimed.runs, trained=claimed.gain > 0)
     rivals = sorted(filter(None, map(against, (*CLASSIC, "base-ft"))), key=lambda one: -metric.sign * one.score)
     rivals = [one for group in (CLASSIC, TRAINED) for one in [one for one in rivals if one.strategy in group][:1]]
-    mixed = ensemble_of(board, told.runs, rank_by, load)
-    page = [told.difference, *(one.ahead for one in rivals), mixed.added if mixed else None]
+    mixed = ensemble_of(board, claimed.runs, rank_by, load)
+    page = [claimed.difference, *(one.ahead for one in rivals), mixed.added if mixed else None]
     measured, *ahead, added = on_one_page(page)
     mixed = dataclasses.replace(mixed, added=added) if mixed else None
-    told = dataclasses.replace(told, difference=measured)
+    claimed = dataclasses.replace(claimed, difference=measured)
     rivals = [dataclasses.replace(other, ahead=one) for other, one in zip(rivals, ahead, strict=True)]
     constant = None if rank_by == "ece" else against("constant")  # shares of classes are perfectly calibrated
-    answer = verdict_of(table, told, rivals, constant, rank_by, load)
+    answer = verdict_of(table, claimed, rivals, constant, rank_by, load)
     notes[:0] = [mixed.sentence(metric)] if mixed and mixed.sentence(metric) else []
-    notes += [f"Left out of the comparison: {'; '.join(comparison.apart)}."] if comparison.apart else []
+    notes += [f"Left out of the comparison: {'; '.join(comparison.not_compared)}."] if comparison.not_compared else []
     named = partial(_at_one_rate, once=at_one_rate(lora))
-    sentences = (*map(named, _sentences(table, told, rank_by, answer, rivals, constant, earlier)), *notes)
-    return Recommendation(sentences, _basis(comparison, told, plan), table, told, answer, mixed)
+    sentences = (*map(named, _sentences(table, claimed, rank_by, answer, rivals, constant, earlier)), *notes)
+    return Recommendation(sentences, _basis(comparison, claimed, plan), table, claimed, answer, mixed)
 
 
 def _at_one_rate(sentence: str, once: str) -> str:
@@ -153,8 +153,8 @@ def board_and_recommendation(
     """Returns the leaderboard of a sweep's runs, with the ± of each gain and with NOISE; and its recommendation."""
     own = partial(half_widths, metric=METRICS[rank_by], load=load)
     board = with_half_widths(of_task(leaderboard(runs, rank_by), METRICS[rank_by].task), own)
-    found = recommend(store, board, rank_by, earlier_sweeps(store.runs(), runs[0].sweep) if runs else 0)
-    return with_noise(board, found.configurations), found
+    advice = recommend(store, board, rank_by, earlier_sweeps(store.runs(), runs[0].sweep) if runs else 0)
+    return with_noise(board, advice.configurations), advice
 
 
 def with_noise(board: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFrame:
@@ -166,10 +166,10 @@ def with_noise(board: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFram
 def _why_nothing(comparison: Comparison, lora: pd.DataFrame) -> str:
     if comparison.configurations.empty and comparison.left_out:
         return NO_SEED
-    if not comparison.apart or len(lora):
+    if not comparison.not_compared or len(lora):
         return ""
     again = "Run what is left out again to its end, with the same steps and rows."
-    return f"No LoRA run can be compared. Left out: {'; '.join(comparison.apart)}. {again}"
+    return f"No LoRA run can be compared. Left out: {'; '.join(comparison.not_compared)}. {again}"
 
 
 def _sentences(
@@ -236,7 +236,7 @@ def _rank(table: pd.DataFrame, lora: pd.DataFrame, metric: Metric) -> Iterator[s
         ranks = [f"{rank}" for rank in sorted(near["rank"].unique())]
         named = " and ".join(ranks) if len(ranks) < 3 else f"{ranks[0]} to {ranks[-1]}"
         half = float(near[half_width("lora_gap")].max())
-        [noise] = metric.alike([half], best["score"], half)
+        [noise] = metric.same_digits([half], best["score"], half)
         other = best if smallest["rank"] < best["rank"] else near[near["rank"] == near["rank"].max()].iloc[0]
         tie = f"ranks {named} are within noise (±{noise}) on the validation rows{once}"
         yield f"Rank {smallest['rank']} is enough:{own} {tie}.{_size(smallest)}"

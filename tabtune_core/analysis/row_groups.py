@@ -51,11 +51,9 @@ class TooFew:
     """Rows (``random``), groups, or blocks of time."""
     of_class: str | None
     """Only those that have rows of this class count, or of OF_FAR_TARGETS; None: all count."""
-    found: int
-    """Effective number: unequal ones count as fewer equal ones, and copies as one row."""
+    effective: int
+    """Their number: unequal ones count as fewer equal ones, and copies as one row."""
     needed: int
-    there: int
-    """Their number, of any size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +94,21 @@ class RowGroups:
         mixed_U = np.random.default_rng(0).permutation(number)  # neighbouring units may be alike
         self._group = (mixed_U % self.number)[unit_M]
         fewest = FEWEST_ROWS if self.split_by == "random" else FEWEST
-        counts: list[tuple[str | None, tuple[float, int], int]] = [(None, _equal(unit_M), fewest)]
+        counts: list[tuple[str | None, float, int]] = [(None, _equal(unit_M), fewest)]
         y_M = np.concatenate([part.y_N for part in parts])[first]
         if metric.task == "regression":
             counts.append((OF_FAR_TARGETS, _equal(unit_M[_far(y_M, squared=metric.name != "mae")]), FEWEST))
         for part in parts if Interval.OVER_CLASSES in metric.interval else ():
             unit_N = unit_M[np.searchsorted(self._rows, part.rows_N)]
             counts += [(part.classes[k], _equal(unit_N[part.y_N == k]), FEWEST) for k in np.unique(part.y_N)]
-        few = [one for one in counts if round(one[1][0]) < one[2]]
-        lacking = [TooFew(self.split_by, name, round(found), needed, there) for name, (found, there), needed in few]
-        self.too_few = min(lacking, key=lambda few: few.found / few.needed, default=None)
-        self.freedom = min(_equal(self._group)[0], *(found for _, (found, _), _ in counts)) - 1
-        self._unit_M, self._rows_of_unit = unit_M, len(unit_M) / _equal(unit_M)[0]
-        self._alike = 1.0 if self.split_by == "random" or metric.task == "regression" else alike(y_M, unit_M)
+        few = [TooFew(self.split_by, name, round(units), needed) for name, units, needed in counts]
+        lacking = [one for one in few if one.effective < one.needed]
+        self.too_few = min(lacking, key=lambda few: few.effective / few.needed, default=None)
+        self.freedom = min(_equal(self._group), *(units for _, units, _ in counts)) - 1
+        self._unit_M, self._rows_of_unit = unit_M, len(unit_M) / _equal(unit_M)
+        self._correlation = (
+            1.0 if self.split_by == "random" or metric.task == "regression" else correlation(y_M, unit_M)
+        )
         self.one_row = max(one_row(metric, part.y_N, part.predicted, part.rarer) for part in parts)
 
     def of(self, rows_N: Ints) -> Ints:
@@ -117,14 +117,14 @@ class RowGroups:
 
     def together(self, first: Replicates, second: Replicates) -> float:
         """Effective number of rows that can be wrong at once."""
-        share, both = self._alike, [each for each in (first, second) if each.predicted.size]
+        share, both = self._correlation, [each for each in (first, second) if each.predicted.size]
         if self.split_by == "group" and self.metric.task == "classification":
             unit_N, more = self._unit_M[np.searchsorted(self._rows, first.rows.rows_N)], round(self._rows_of_unit)
             wrong = [each.predicted.argmax(axis=1) != each.rows.y_N for each in both]
             units = [unit_N + place * len(self._rows) for place in range(len(both))]
             another = np.full(more, len(both) * len(self._rows))
             unit_M = np.unique(np.concatenate([*units, another]), return_inverse=True)[1]
-            share = max(share, alike(np.concatenate([*wrong, np.ones(more, bool)]).astype(int), unit_M))
+            share = max(share, correlation(np.concatenate([*wrong, np.ones(more, bool)]).astype(int), unit_M))
         return 1 + share * (self._rows_of_unit - 1)
 
     def lasting(self, both: Sequence[tuple[Replicates, Replicates]]) -> tuple[float, float]:
@@ -188,10 +188,10 @@ def _blocks(unit_M: Ints) -> Ints:
     return of(min(most, FEWEST - 1))[unit_M]
 
 
-def _equal(unit_M: Ints) -> tuple[float, int]:
-    """Effective number of units of equal size (Kish 1965, Survey Sampling, section 11.7), and their number."""
+def _equal(unit_M: Ints) -> float:
+    """Effective number of units of equal size (Kish 1965, Survey Sampling, section 11.7)."""
     rows_U = np.bincount(unit_M).astype(np.float64)
-    return float(rows_U.sum() ** 2 / max((rows_U**2).sum(), 1)), int(np.count_nonzero(rows_U))
+    return float(rows_U.sum() ** 2 / max((rows_U**2).sum(), 1))
 
 
 def _far(y_M: Floats, *, squared: bool) -> NDArray[np.bool_]:
@@ -201,7 +201,7 @@ def _far(y_M: Floats, *, squared: bool) -> NDArray[np.bool_]:
     return np.asarray(distance_M > NEAR * largest)
 
 
-def alike(label_M: Ints, unit_M: Ints) -> float:
+def correlation(label_M: Ints, unit_M: Ints) -> float:
     """Returns how alike the labels of a unit are, from 0 (as if drawn from all) to 1: their intraclass correlation
     (Fleiss and Cuzick 1979, Applied Psychological Measurement 3, 537-542), and 1 if all rows have the same label.
     """
@@ -209,6 +209,6 @@ def alike(label_M: Ints, unit_M: Ints) -> float:
     np.add.at(counts_UK, (unit_M, label_M), 1)
     rows_U, total = counts_UK.sum(axis=1), len(label_M)
     share_K = counts_UK.sum(axis=0) / total
-    apart = total - (counts_UK**2 / rows_U[:, None]).sum()  # rows that differ from others of their unit
+    unlike = total - (counts_UK**2 / rows_U[:, None]).sum()  # rows that differ from others of their unit
     differ = (total - len(rows_U)) * (1 - (share_K**2).sum())
-    return float(np.clip(1 - apart / differ, 0, 1)) if differ else 1.0
+    return float(np.clip(1 - unlike / differ, 0, 1)) if differ else 1.0

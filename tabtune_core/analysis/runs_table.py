@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tabtune_core.analysis.intervals import GAINS, half_width
-from tabtune_core.analysis.set_apart import apart, why_ended
+from tabtune_core.analysis.set_apart import reasons_apart, why_ended
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Metric, Task
@@ -77,7 +77,7 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     """
     if rank_by not in METRICS:
         raise SettingError(f"The leaderboard cannot rank by {rank_by!r}; known are {', '.join(METRICS)}.")
-    more, why = _differing(runs), apart(runs)
+    more, why = _differing(runs), reasons_apart(runs)
     rows = [_row(run, more[run.id]) | {"apart": why[run.id], **gains_of(run, METRICS[rank_by])} for run in runs]
     board = pd.DataFrame(rows, columns=list(COLUMNS), dtype=TEXT).astype(_of_kind(NUMBER))
     board["archived"] = board["archived"].astype(bool)
@@ -140,10 +140,10 @@ def _differing(runs: Sequence[Run]) -> dict[str, str]:
     for run in runs:
         groups.setdefault((run.sweep, run.settings.strategy), []).append(run)
     written: dict[str, str] = {}
-    for alike in groups.values():
-        each = [_others(run.settings) for run in alike]
+    for group in groups.values():
+        each = [_others(run.settings) for run in group]
         names = [name for name, value in each[0].items() if any(values[name] != value for values in each[1:])]
-        for run, values in zip(alike, each, strict=True):
+        for run, values in zip(group, each, strict=True):
             written[run.id] = ", ".join(f"{name} {values[name]}" for name in names)
     return written
 

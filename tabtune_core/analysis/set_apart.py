@@ -26,7 +26,7 @@ ENDS: dict[Status, str] = {
 }
 
 
-def apart(runs: Sequence[Run]) -> dict[str, str]:
+def reasons_apart(runs: Sequence[Run]) -> dict[str, str]:
     """Maps run id to why the run is not compared with the rest of its sweep; empty if it is.
 
     Of runs with equal settings the earliest counts, of a race the best on the validation rows; then those that have

@@ -160,8 +160,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         self._show(context, events, tuple(frame.columns), named=isinstance(X, pd.DataFrame), classes=classes)
         if empty:
             warn(f"Left out of the fit, because y is missing there: {counted(empty, 'row')} of {len(frame):,}.")
-        for told in context.encoder.unread(frame):
-            warn(told)
+        for note in context.encoder.unread(frame):
+            warn(note)
         return self
 
     def _show(
@@ -269,8 +269,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         frame = read_rows(X, self._columns, self._context.encoder.columns)
         model = with_module(self._base, module or self._adapters.module)
-        for told in self._context.encoder.unread(frame):
-            warn(told)
+        for note in self._context.encoder.unread(frame):
+            warn(note)
         return predict_rows(model, frame, self._context, views=read_params(**self._params).train.views)
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:

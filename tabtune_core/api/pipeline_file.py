@@ -149,17 +149,17 @@ def read_pipeline(path: Path) -> PipelineContent:
     if not path.exists():
         raise PipelineError(f"There is no saved pipeline at {path}.")
     with refused_as(PipelineError, f"{path.name} is not a saved pipeline", end), open_archive(path) as archive:
-        told = read_json(archive.read(FACTS, most_bytes=FACTS_LIMIT_BYTES))
-        if not isinstance(told, dict) or told.get("format") != FORMAT:
+        content = read_json(archive.read(FACTS, most_bytes=FACTS_LIMIT_BYTES))
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise Damaged(f"its pipeline format is not {FORMAT}, the one that this version reads")
-        facts = PipelineFacts.of(told)
+        facts = PipelineFacts.of(content)
         weights = archive.read(WEIGHTS, most_bytes=LARGEST_FILE_BYTES)
         tensors = read_tensors(weights)
         check_finite(tensors)
         if facts.adapters and {name.partition("/")[0] for name in tensors} - set(map(str, range(len(facts.adapters)))):
             raise Damaged(f"its {WEIGHTS} holds tensors that do not belong to its adapters")
-        context = _context(told["context"], facts.columns, archive.read(CONTEXT, most_bytes=LARGEST_FILE_BYTES))
-        return PipelineContent(facts, safetensors.torch.load(weights), context, _history(told["history"]))
+        context = _context(content["context"], facts.columns, archive.read(CONTEXT, most_bytes=LARGEST_FILE_BYTES))
+        return PipelineContent(facts, safetensors.torch.load(weights), context, _history(content["history"]))
 
 
 def _context(facts: Mapping[str, Any], columns: Sequence[Any], content: bytes) -> Context:

@@ -38,7 +38,7 @@ class Check:
     name: str
     state: State
     """``note`` is worth knowing, ``problem`` keeps runs from working."""
-    found: str
+    fact: str
     advice: str = ""
     """What to do; empty if nothing."""
 
@@ -51,7 +51,7 @@ def examine(home: Path) -> list[Check]:
 def report(checks: list[Check]) -> str:
     """Writes the checks as text, for a terminal and for bug reports."""
     width = max(len(check.name) for check in checks)
-    lines = [f"{check.state:<8}{check.name:<{width}}  {check.found} {check.advice}".rstrip() for check in checks]
+    lines = [f"{check.state:<8}{check.name:<{width}}  {check.fact} {check.advice}".rstrip() for check in checks]
     return "\n".join(lines)
 
 
@@ -88,8 +88,8 @@ def _gpus() -> Iterator[Check]:
         return
     too_old = cuda is not None and int(cuda.split(".")[0]) > int(versions[1].split(".")[0])
     advice = f"torch was made for CUDA {cuda}: install a newer driver, or a torch for CUDA {versions[1]}."
-    found = f"{versions[0]}, for CUDA up to {versions[1]}."
-    yield Check("NVIDIA driver", "problem" if too_old else "ok", found, advice if too_old else "")
+    fact = f"{versions[0]}, for CUDA up to {versions[1]}."
+    yield Check("NVIDIA driver", "problem" if too_old else "ok", fact, advice if too_old else "")
     if not (names := card_names()):
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         why = "torch has no CUDA: install its CUDA build" if cuda is None else f"CUDA_VISIBLE_DEVICES is {visible!r}"
@@ -102,8 +102,8 @@ def _gpus() -> Iterator[Check]:
 def _room(home: Path) -> Iterator[Check]:
     free, total = disk_of(home) or (0, 0)
     for name, (left, size) in {"Disk of the workspace": (free, total), "Memory": machine_memory()}.items():
-        found = f"{left / 1e9:,.1f} of {size / 1e9:,.1f} GB free"
-        yield Check(name, "note" if left < SPARE_BYTES else "ok", found)
+        fact = f"{left / 1e9:,.1f} of {size / 1e9:,.1f} GB free"
+        yield Check(name, "note" if left < SPARE_BYTES else "ok", fact)
 
 
 def _workspace(home: Path) -> Iterator[Check]:

@@ -48,8 +48,8 @@ class SearchLog(Database):
 
     def search(self, sweep: str) -> Search | None:
         """Returns the search of a sweep; None if it is an ordinary sweep."""
-        found = self._searches("sweep = ?", sweep)
-        return found[0] if found else None
+        searches = self._searches("sweep = ?", sweep)
+        return searches[0] if searches else None
 
     def searches_that_go_on(self) -> list[Search]:
         """Returns the searches that may ask for more runs, oldest first."""
@@ -67,9 +67,9 @@ class SearchLog(Database):
         rows = self._read(
             f"SELECT sweep, seconds, spent, asked, ended FROM searches WHERE {where} ORDER BY rowid", values
         )
-        found = []
+        searches = []
         for sweep, seconds, spent, asked, ended in rows:
             parts = json.loads(asked)
             template, last = RunSettings.from_dict(parts["template"]), tuple(map(RunSettings.from_dict, parts["last"]))
-            found.append(Search(sweep, seconds, spent, template, last, parts["sizes"], ended or ""))
-        return found
+            searches.append(Search(sweep, seconds, spent, template, last, parts["sizes"], ended or ""))
+        return searches

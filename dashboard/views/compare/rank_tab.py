@@ -88,8 +88,8 @@ def one_run_rank(compared: Compared) -> None:
     st.header("Truncate the rank of one run", help=f"{CHARTS['truncation'].help} {means}")
     highest_first = sorted(compared.lora, key=lambda run: -run.settings.lora.rank)
     doing, icon = "Truncating and scoring the update", ":material/content_cut:"
-    if found := job_of_one_run(compared, highest_first, KIND, doing, icon=icon, seconds=lambda _: 0.0):
-        _found(compared, *found)
+    if answer := job_of_one_run(compared, highest_first, KIND, doing, icon=icon, seconds=lambda _: 0.0):
+        _found(compared, *answer)
 
 
 def _found(compared: Compared, run: Run, result: dict[str, Any]) -> None:

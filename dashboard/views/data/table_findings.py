@@ -48,9 +48,9 @@ def size_note(rows: int, task: Task) -> list[Finding]:
     return [Finding("info", "few-rows", message)]
 
 
-def findings(found: Iterable[Finding]) -> None:
+def findings(every: Iterable[Finding]) -> None:
     """Shows findings, the most severe first, about the whole table before single columns; many end in an expander."""
-    ordered = sorted(found, key=lambda item: (list(LOOKS).index(item.severity), item.column is not None))
+    ordered = sorted(every, key=lambda item: (list(LOOKS).index(item.severity), item.column is not None))
     for finding in ordered[:MOST_FINDINGS]:
         st.markdown(f"{LOOKS[finding.severity]} {plain(without_flags(finding.message))}")
     if len(ordered) > MOST_FINDINGS:
@@ -77,8 +77,8 @@ def drop_copies(dataset: Dataset) -> None:
 
 def encode_texts(dataset: Dataset, target: str) -> None:
     """Shows a button that encodes all free text columns except those that look like ids."""
-    found = {finding.column for finding in dataset.findings if finding.code == "free-text"}
-    names = [column.name for column in dataset.columns if column.kind == "text" and column.name in found - {target}]
+    texts = {finding.column for finding in dataset.findings if finding.code == "free-text"}
+    names = [column.name for column in dataset.columns if column.kind == "text" and column.name in texts - {target}]
     means = f"The models will get each text as {DIRECTIONS} numbers for the groups of letters in it."
     if pressed(dataset, "Encode", names, means, icon=":material/notes:", key="encode"):
         _read_as(dataset, names, "encoded")
@@ -101,16 +101,16 @@ def _read_as(dataset: Dataset, names: Sequence[str], kind: Kind) -> None:
 def label_findings(dataset: Dataset, column: str, way: Way) -> None:
     """Shows findings about the target: missing values, rare classes, columns that give it away, limits, few rows."""
     try:
-        found = without_mended(queries.label_findings(dataset.id, column, way, rare_grouped()))
+        of_label = without_mended(queries.label_findings(dataset.id, column, way, rare_grouped()))
     except LabelError:  # the column cannot be predicted: the error is shown beside the Next button
         return
     unseen = {one.name for one in dataset.columns if one.kind in LEFT_OUT}
-    seen = [finding for finding in found if finding.code != "leak" or finding.column not in unseen]
+    seen = [finding for finding in of_label if finding.code != "leak" or finding.column not in unseen]
     suspects = queries.suspects(dataset.id, column, way)
     findings(together([*seen, *suspects, *size_note(dataset.rows, queries.TASKS[way])]))
-    balance(found)
+    balance(of_label)
     leave_out(dataset, [str(finding.column) for finding in seen if finding.code == "leak"], key="leaks")
-    if any(finding.code == "far-values" for finding in found):
+    if any(finding.code == "far-values" for finding in of_label):
         _far_as_missing(dataset, column)
 
 

@@ -74,8 +74,8 @@ def legend_by(over_seeds: bool, runs: list[Run], shown: list[Run]) -> Legend:
     """Returns a legend of the runs ``shown``: each run, or one line for those that differ only in their seed."""
     if not over_seeds:
         return legend_of(shown, runs)
-    alike = {run.id: dataclasses.replace(run.settings, seed=0) for run in runs}
-    distinct = list({repr(one): one for one in alike.values()}.values())
+    seedless = {run.id: dataclasses.replace(run.settings, seed=0) for run in runs}
+    distinct = list({repr(one): one for one in seedless.values()}.values())
     named = told_apart(with_models([one.label for one in distinct], distinct), distinct)
     names = dict(zip(map(repr, distinct), numbered(named), strict=True))
-    return grouped_legend({run_id: names[repr(one)] for run_id, one in alike.items()}, shown)
+    return grouped_legend({run_id: names[repr(one)] for run_id, one in seedless.items()}, shown)

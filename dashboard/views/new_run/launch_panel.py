@@ -32,15 +32,15 @@ def what_stops(sweep: SweepSettings, cluster_cards: int | None) -> list[str]:
 
 def show_findings(sweep: SweepSettings, way: Way) -> None:
     """Says how the rows are split if not at random, and what to do about a rare class."""
-    run, found = sweep.run, list[Finding]()
+    run, findings = sweep.run, list[Finding]()
     with suppress(TabTuneError):  # it is shown as the reason why the runs cannot start
         of_label = queries.label_findings(run.dataset, run.target, way, run.group_rare_classes)
-        found += without_mended([one for one in of_label if one.code in ("rare-classes", "imbalance")])
-        found += queries.split_findings(sweep)
-    for finding in found:
+        findings += without_mended([one for one in of_label if one.code in ("rare-classes", "imbalance")])
+        findings += queries.split_findings(sweep)
+    for finding in findings:
         icon = ":material/warning:" if finding.severity == "warning" else ":material/call_split:"
         st.caption(f"{icon} {plain(without_flags(finding.message))}")
-    balance(found)
+    balance(findings)
     group_rare(run.dataset, run.target, way)
 
 

@@ -77,12 +77,12 @@ def show_result(choice: try_choice.Choice, rows: pd.DataFrame | None) -> None:
 
 
 st.title("Try it", help=define("Context row", "Zero-shot"))
-found = try_choice.candidates()
-if not found:
+known = try_choice.candidates()
+if not known:
     nothing_yet("No adapter to try yet. A finished LoRA run adds one.", "play_arrow")
 
 with errors_shown(AdapterError, StoreError, stop=True):
-    choice = try_choice.choose_adapters(found)
+    choice = try_choice.choose_adapters(known)
 if choice is None:
     stop()
 

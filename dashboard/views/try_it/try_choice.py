@@ -55,62 +55,62 @@ class Choice:
 def candidates() -> dict[str, Candidate]:
     """Returns all adapters that can be tried: those of the newest sweep first, confirmed ones lead; then uploads."""
     tables = queries.tables()
-    found: dict[str, Candidate] = {}
+    known: dict[str, Candidate] = {}
     runs = [run for run in reversed(queries.listed(None)) if run.result and run.result.adapter_verified]
     sweeps = list(dict.fromkeys(run.sweep for run in runs))
     confirmed = queries.confirmed(sweeps)
     for run in sorted(runs, key=lambda run: (sweeps.index(run.sweep), run.id not in confirmed)):
         if run.settings.dataset in tables:
             title, table = f"{run.name} · {run.settings.model}", run.settings.dataset
-            found[run.id] = Candidate(run.id, title, run.settings, table, tables[table].name, True)
+            known[run.id] = Candidate(run.id, title, run.settings, table, tables[table].name, True)
     for adapter in queries.uploads().values():
         if missing_base(adapter) is None:
             table, name = adapter.facts.table_id, adapter.facts.table_name
-            found[adapter.id] = Candidate(adapter.id, adapter.name, adapter.settings, table, name, table in tables)
-    titles = no_two_alike({name: candidate.group + candidate.title for name, candidate in found.items()})
-    return {name: replace(one, title=titles[name].removeprefix(one.group)) for name, one in found.items()}
+            known[adapter.id] = Candidate(adapter.id, adapter.name, adapter.settings, table, name, table in tables)
+    titles = no_two_alike({name: candidate.group + candidate.title for name, candidate in known.items()})
+    return {name: replace(one, title=titles[name].removeprefix(one.group)) for name, one in known.items()}
 
 
-def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
+def choose_adapters(known: dict[str, Candidate]) -> Choice | None:
     """Draws the widgets and returns the choice, None while it is open; raises AdapterError for a bad package."""
     asked = [name for name in st.query_params.get("adapters", "").split(",") if name]
-    if gone("adapter", list(found)) or not found.keys() >= set(asked):
+    if gone("adapter", list(known)) or not known.keys() >= set(asked):
         st.warning("An adapter that was chosen here, or its table, was deleted.", icon=":material/warning:")
-    wanted = chosen("adapter", list(found), next((name for name in asked if name in found), next(iter(found))))
+    wanted = chosen("adapter", list(known), next((name for name in asked if name in known), next(iter(known))))
     groups: dict[str, list[str]] = {}
-    for candidate in found.values():
+    for candidate in known.values():
         groups.setdefault(candidate.group, []).append(candidate.id)
 
     def title(group: str) -> str:
-        first = found[groups[group][0]]
+        first = known[groups[group][0]]
         table = f"{first.table_name}{' (not in this workspace)' * (not first.here)}"
         return f"{first.settings.target} · {table} · {first.settings.task}"
 
     left, right = st.columns([1, 1.4])
-    titles, place = no_two_alike({group: title(group) for group in groups}), list(groups).index(found[wanted].group)
+    titles, place = no_two_alike({group: title(group) for group in groups}), list(groups).index(known[wanted].group)
     words, key = titles.__getitem__, f"try_group_{wanted[:12]}"
     group = left.selectbox("What to predict", list(groups), place, format_func=words, key=key)
     with right:
-        picked = _pick(groups[group], found, first_few(asked, groups[group]), wanted, f"try_adapters_{group}")
+        picked = _pick(groups[group], known, first_few(asked, groups[group]), wanted, f"try_adapters_{group}")
     if not picked:
         st.info("Choose at least one adapter.")
         return None
-    first, uploads = found[picked[0]], queries.uploads()
+    first, uploads = known[picked[0]], queries.uploads()
     facts = uploads[first.id].facts if first.id in uploads else queries.facts(first.id)
     table = queries.tables()[first.table] if first.here else _other_table(facts)
     without = "Predictions of the pretrained model without an adapter."
     base = st.toggle("Also show the base model", value=True, key="try_base", help=without)
-    return None if table is None else Choice([found[name] for name in picked], table, facts, base)
+    return None if table is None else Choice([known[name] for name in picked], table, facts, base)
 
 
-def _pick(ids: list[str], found: dict[str, Candidate], also: list[str], wanted: str, key: str) -> list[str]:
+def _pick(ids: list[str], known: dict[str, Candidate], also: list[str], wanted: str, key: str) -> list[str]:
     """Draws the adapters that predict the same, and returns those that a person picked."""
     usual = also if wanted in also else [wanted if wanted in ids else ids[0]]
     picked = st.multiselect(
         "Adapters",
         ids,
         usual,
-        format_func=lambda name: found[name].title,
+        format_func=lambda name: known[name].title,
         key=f"{key}_{wanted[:12]}",
         max_selections=MOST_BESIDE,
         placeholder="Choose one or more",

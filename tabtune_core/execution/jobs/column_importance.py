@@ -45,7 +45,7 @@ def column_importance(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
         x_NF = shown.read(rows)
         return {model: errors_of(y_N, ask(x_NF)) for model, ask in predict.items()}
 
-    before, found = errors(frame), []
+    before, columns = errors(frame), []
     for done, name in enumerate(names):
         write_progress(folder, done, len(names), "columns")
         rng, after = np.random.default_rng(done), []
@@ -54,9 +54,9 @@ def column_importance(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
             after.append(errors(with_column(frame, name, values.to_list())))
         rise = {model: np.mean([one[model] for one in after], axis=0) - before[model] for model in predict}
         means = {model: [float(of.mean()), 1.96 * float(of.std(ddof=1)) / len(of) ** 0.5] for model, of in rise.items()}
-        found.append({"name": name} | means)
+        columns.append({"name": name} | means)
     return {
-        "columns": sorted(found, key=lambda column: -column["lora"][0]),
+        "columns": sorted(columns, key=lambda column: -column["lora"][0]),
         "metric": metric,
         "part": part,
         "rows": len(rows_N),

@@ -145,7 +145,7 @@ def test_a_page_claims_something_false_in_at_most_5_per_cent_of_draws_and_a_larg
 
 def test_holm_widens_each_interval_by_those_that_are_not_surer_and_leaves_unknown_ones():
     surest, next_one, unclear = (Difference(value, 1.0, 1e9) for value in (4.0, 2.3, 0.1))
-    lacking = TooFew("random", None, 3, 30, 3)
+    lacking = TooFew("random", None, 3, 30)
     wide = on_one_page([unclear, lacking, surest, None, next_one])
     assert [getattr(one, "choices", one) for one in wide] == [1, lacking, 3, None, 2]
     assert [beyond_noise(one) for one in wide] == [0, None, 1, None, 1]

@@ -56,20 +56,20 @@ def test_one_row_of_a_class_gives_no_interval_for_a_score_over_classes(design):
 @pytest.mark.parametrize(
     ("rows", "positives", "units", "split_by", "metric", "expected"),
     [
-        (29, 10, None, "random", "log_loss", TooFew("random", None, 29, 30, 29)),
+        (29, 10, None, "random", "log_loss", TooFew("random", None, 29, 30)),
         (30, 10, None, "random", "log_loss", None),
         (60, 10, 2, "random", "log_loss", None),
-        (60, 10, 3, "random", "log_loss", TooFew("random", None, 20, 30, 20)),
-        (60, 4, None, "random", "roc_auc", TooFew("random", "yes", 4, 5, 4)),
-        (60, 56, None, "random", "average_precision", TooFew("random", "no", 4, 5, 4)),
+        (60, 10, 3, "random", "log_loss", TooFew("random", None, 20, 30)),
+        (60, 4, None, "random", "roc_auc", TooFew("random", "yes", 4, 5)),
+        (60, 56, None, "random", "average_precision", TooFew("random", "no", 4, 5)),
         (60, 4, None, "random", "log_loss", None),
-        (60, 30, 15, "group", "log_loss", TooFew("group", None, 4, 5, 4)),
+        (60, 30, 15, "group", "log_loss", TooFew("group", None, 4, 5)),
         (60, 30, 12, "group", "log_loss", None),
-        (60, 12, 12, "group", "roc_auc", TooFew("group", "yes", 1, 5, 1)),
-        (39, 20, None, "time", "log_loss", TooFew("time", None, 4, 5, 4)),
+        (60, 12, 12, "group", "roc_auc", TooFew("group", "yes", 1, 5)),
+        (39, 20, None, "time", "log_loss", TooFew("time", None, 4, 5)),
         (40, 20, None, "time", "log_loss", None),
         (41, 20, None, "time", "log_loss", None),
-        (40, 20, 20, "time", "log_loss", TooFew("time", None, 2, 5, 2)),
+        (40, 20, 20, "time", "log_loss", TooFew("time", None, 2, 5)),
     ],
 )
 def test_below_the_minimum_the_answer_names_what_is_scarce_and_how_many_are_needed(
@@ -86,7 +86,7 @@ def test_below_the_minimum_the_answer_names_what_is_scarce_and_how_many_are_need
 def test_groups_of_unequal_size_are_told_apart_from_what_they_count_as():
     y_N, unit_N = np.arange(80) % 2, np.repeat([0, 1], [75, 5])
     found = of(*([held_out(y_N, y_N * 1.0, None, unit_N, "group")] for _ in range(2)))
-    assert (found.found, found.there, found.needed) == (1, 2, 5)
+    assert (found.effective, found.needed) == (1, 5)
     assert too_few(found, "test") == "too few test rows: effectively 1 group, at least 5 needed"
 
 
@@ -126,7 +126,7 @@ def test_rare_large_targets_are_counted(metric, others):
     if others == 5:
         assert found.freedom == 4
     else:
-        assert found == TooFew("random", OF_FAR_TARGETS, others, 5, others)
+        assert found == TooFew("random", OF_FAR_TARGETS, others, 5)
         assert f"effectively {others} rows with a target far from the median, at least 5" in too_few(found, "test")
 
 

@@ -135,7 +135,7 @@ def test_with_too_few_rows_of_a_class_nothing_is_claimed_and_the_needed_number_i
         frame = pd.read_parquet(path)
         frame.assign(label=np.where(frame["row"] % 40 < 3, "no", "yes")).to_parquet(path)
     found = lab.answer("balanced_accuracy")
-    assert (found.claim.verdict, found.claim.difference) == ("too few", TooFew("random", "no", 3, 5, 3))
+    assert (found.claim.verdict, found.claim.difference) == ("too few", TooFew("random", "no", 3, 5))
     assert "effectively 3 rows with the class 'no', at least 5 needed." in " ".join(found.sentences)
     assert "Too few rows give no interval." in found.basis
 

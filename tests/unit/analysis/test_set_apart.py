@@ -10,7 +10,7 @@ from dashboard.views.leaderboard import board_table
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.races import race_notes, with_scores_so_far
 from tabtune_core.analysis.recommendation import board_and_recommendation
-from tabtune_core.analysis.set_apart import ARCHIVED, BEATEN, REPEATED, apart
+from tabtune_core.analysis.set_apart import ARCHIVED, BEATEN, REPEATED, reasons_apart
 from tabtune_core.charts.rank_curve import rank_curve
 from tabtune_core.events import Evaluated, to_json
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
@@ -33,7 +33,7 @@ def run_of(number, usual=None, **given):
 
 def why(*odd, **usual):
     """The reasons of runs that follow three plain ones, which have none."""
-    reasons = apart([run_of(number, usual, **one) for number, one in enumerate([{}, {}, {}, *odd])])
+    reasons = reasons_apart([run_of(number, usual, **one) for number, one in enumerate([{}, {}, {}, *odd])])
     assert [reasons[str(number)] for number in range(3)] == [""] * 3
     return [reasons[str(3 + number)] for number in range(len(odd))]
 

@@ -118,7 +118,7 @@ def test_a_sound_machine_has_no_problem_and_no_workspace_is_created(tmp_path):
     assert [check for check in checks if check.state == "problem"] == []
     assert not home.exists()
     assert {"Python", "torch", "TabICL", "NVIDIA driver", "Memory"} <= {check.name for check in checks}
-    assert all(check.found in report(checks) and check.advice in report(checks) for check in checks)
+    assert all(check.fact in report(checks) and check.advice in report(checks) for check in checks)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_driver_that_is_too_old_for_torch_is_a_problem(tmp_path, monkeypatch, 
     check = found(tmp_path, "NVIDIA driver")
     assert check.state == state
     assert ("a torch for CUDA 12.4" in check.advice) == (state == "problem")
-    assert found(tmp_path, "cuda:0").found.startswith("NVIDIA H100, ")
+    assert found(tmp_path, "cuda:0").fact.startswith("NVIDIA H100, ")
     monkeypatch.setattr(gpus, "torch_has_cuda", lambda: False)
     assert found(tmp_path, "GPUs").state == "note"
 
@@ -155,10 +155,10 @@ def test_an_unusable_workspace_is_a_problem_and_little_room_a_note(tmp_path, mon
 
 def test_the_worker_and_a_cluster_that_it_could_not_join_are_reported(tmp_path):
     RunStore(tmp_path)
-    assert found(tmp_path, "Worker").found.startswith("does not run")
+    assert found(tmp_path, "Worker").fact.startswith("does not run")
     write_cluster(tmp_path, Cluster(waits="There is no Ray cluster to join."))
     assert found(tmp_path, "Cluster").advice == "There is no Ray cluster to join."
     lock = WorkerLock(tmp_path)
     assert lock.take()
-    assert found(tmp_path, "Worker").found.startswith("process ")
+    assert found(tmp_path, "Worker").fact.startswith("process ")
     lock.release()
