@@ -9,10 +9,7 @@ def module_state(module):
     for path, part in module.named_modules():
         for name, value in vars(part).items():
             if name in ("_parameters", "_buffers"):
-                state |= {
-                    (path, name, key): tensor is not None and (id(tensor), tensor._version)
-                    for key, tensor in value.items()
-                }
+                state |= {(path, name, key): one is not None and (id(one), one._version) for key, one in value.items()}
             elif isinstance(value, dict):
                 state[path, name] = {key: id(one) for key, one in value.items()}
             else:

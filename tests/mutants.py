@@ -38,13 +38,7 @@ TESTS = {
     "analysis/recommendation": f"{CLAIMS} {of('analysis', 'any_sweep')}",
     **dict.fromkeys((f"lora/{path.stem}" for path in (ROOT / "tabtune_core" / "lora").glob("[a-z]*.py")), LORA),
     **dict.fromkeys(
-        (
-            "upstream",
-            "lora/adapted_layer",
-            "lora/package",
-            "lora/package_facts",
-            "lora/package_reader",
-        ),
+        ("upstream", "lora/adapted_layer", "lora/package", "lora/package_facts", "lora/package_reader"),
         "unit/lora unit/store/test_uploaded_adapters.py contract/test_families.py",
     ),
     "api/pipeline_file": PIPELINE,

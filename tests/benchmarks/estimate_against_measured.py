@@ -108,9 +108,7 @@ def carry_out(home: Path) -> None:
 
 def compared(store: RunStore) -> pd.DataFrame:
     """One row per run: model, what the estimate used, its band with and without that, its point, and measured bytes."""
-    probes = {
-        json.dumps(job.arguments["settings"][0], sort_keys=True): job.result for job in store.jobs("pace") if job.result
-    }
+    probes = {json.dumps(job.arguments["settings"][0], sort_keys=True): job.result for job in store.jobs("pace")}
     first, rows = dict[str, str](), []
     for run in store.runs():
         settings, earlier = run.settings, first.setdefault(run.sweep, run.id)

@@ -100,10 +100,8 @@ def test_the_installed_version_was_tested(upstream):
 
 
 def test_a_missing_name_is_reported():
-    upstream = Upstream(
-        distribution="torch", names={"torch:Tensor.add": "", "torch:Tensor.adds": "", "torch._none:x": ""}
-    )
-    assert upstream.missing() == ["torch:Tensor.adds", "torch._none:x"]
+    upstream = Upstream(distribution="torch", names={"torch:Tensor.add": "", "torch:Tensor.adds": "", "torch._x:x": ""})
+    assert upstream.missing() == ["torch:Tensor.adds", "torch._x:x"]
 
 
 @pytest.mark.parametrize(
@@ -133,10 +131,6 @@ def imports(path):
 def test_every_private_import_is_listed():
     listed = {name for upstream in (*OF_FAMILIES, TORCH, STREAMLIT) for name in upstream.names}
     modules = {name.partition(":")[0] for name in listed}
-    used = {
-        name for top in ("tabtune_core", "dashboard") for path in (ROOT / top).rglob("*.py") for name in imports(path)
-    }
-    unlisted = {
-        name for name in used if PRIVATE.match(name) and name not in listed and name.replace(":", ".") not in modules
-    }
+    used = {name for top in ("tabtune_core", "dashboard") for p in (ROOT / top).rglob("*.py") for name in imports(p)}
+    unlisted = {n for n in used if PRIVATE.match(n) and n not in listed and n.replace(":", ".") not in modules}
     assert unlisted == set()

@@ -18,9 +18,7 @@ NEEDS_A_REAL_ONE = {"a pretend GPU has no such figures", "pretend GPUs have no d
 @pytest.mark.parametrize("chosen", ["recomputed", pytest.param("", marks=pytest.mark.slow)])
 def test_tests_marked_gpu_pass_on_a_pretend_gpu(tmp_path, chosen):
     if shutil.which(os.environ.get("CXX", "g++")) is None:
-        reason = (
-            "no C++ compiler, which builds the pretend GPU: install g++ or name one with the environment variable CXX"
-        )
+        reason = "no C++ compiler, which builds the pretend GPU: install g++ or name one in the variable CXX"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     every = [path for path in sorted(TESTS.rglob("test_*.py")) if TAKES_A_GPU.search(path.read_text(encoding="utf-8"))]
     files = [TESTS / "gpu" / "test_fits.py"] if chosen else every

@@ -148,9 +148,7 @@ def test_row_weights_scale_the_loss_and_its_gradient(case):
     for expected, given in ((each_Q.mean(), None), ((weight_Q * each_Q).mean(), weight_Q[None])):
         found = loss(range(30, 40), given)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-        slopes = [
-            torch.autograd.grad(one, parameters, retain_graph=True, allow_unused=True) for one in (found, expected)
-        ]
+        slopes = [torch.autograd.grad(y, parameters, retain_graph=True, allow_unused=True) for y in (found, expected)]
         for slope, wanted in zip(*slopes, strict=True):
             torch.testing.assert_close(slope, wanted, rtol=1e-3, atol=1e-4)
 

@@ -95,9 +95,7 @@ def test_each_of_many_threads_gets_the_answer_it_would_get_alone(pipeline, tmp_p
         partial(answer_of_the_saved, folder=tmp_path, rows=15),
     ]
     alone = [way(pipeline) for way in ways]
-    assert min(np.abs(alone[a] - alone[b]).max() for a, b in ((2, 4), (2, 5), (4, 5))) > 1e-3, (
-        "a mix-up could not be seen"
-    )
+    assert min(np.abs(alone[a] - alone[b]).max() for a, b in ((2, 4), (2, 5), (4, 5))) > 1e-3, "no mix-up is seen"
     modules = [pipeline._adapters.module_of(name) for name in (None, *pipeline.adapters)]
     before = [module_state(module) for module in modules]
     asked = [k for k in range(len(ways)) for _ in range(2)]

@@ -88,10 +88,7 @@ def of_tensorboard(folder, run_id):
         raw = read.PluginTagToContent("hparams")["_hparams_/session_start_info"]
         start = plugin_data_pb2.HParamsPluginData.FromString(raw).session_start_info
         settings = {name: value.string_value or value.number_value for name, value in start.hparams.items()}
-        scalars = {
-            name: [(one.step, one.wall_time, one.value) for one in read.Scalars(name)]
-            for name in read.Tags()["scalars"]
-        }
+        scalars = {tag: [(s.step, s.wall_time, s.value) for s in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
         found.append((scalars, settings))
     return found
 
@@ -131,9 +128,7 @@ def alone(monkeypatch):
     connect = socket.socket.connect
 
     def local(self, address):
-        assert self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost"), (
-            f"connects to {address}"
-        )
+        assert self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost"), f"asks {address}"
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", local)
@@ -162,9 +157,7 @@ def test_a_tracker_has_exactly_what_the_store_has(name, lab, alone):
     ((curves, settings),) = READ[name](folder, lab.lora)
     for key, told in expected(lab.store, lab.lora).items():
         held = [tuple(math.nan if value == "NaN" else value for value in row) for row in curves[key]]
-        assert sorted(held, key=lambda row: row[1]) == [
-            pytest.approx(row, rel=1e-6, abs=1e-3, nan_ok=True) for row in told
-        ], key
+        assert sorted(held, key=lambda row: row[1]) == [pytest.approx(row, 1e-6, 1e-3, True) for row in told], key
     ((_, ended, gain),) = curves["result/test_gain"]
     assert gain == pytest.approx(0.25) and ended == pytest.approx(lab.store.run(lab.lora).ended, abs=0.1)
     assert (
@@ -206,9 +199,7 @@ def test_a_run_is_sent_when_it_has_ended_and_again_when_it_was_resumed(lab):
     sweep = lab.store.run(run_id).sweep
     lab.store.claim(1, None, run_id)
     add_curves(lab, run_id, range(1, 3))
-    assert send(lab.store, sweep, tracker).endswith(
-        "0 runs of it new or changed. Not ended yet: 1 run; export it again later."
-    )
+    assert "0 runs of it new or changed. Not ended yet: 1 run;" in send(lab.store, sweep, tracker)
     lab.store.finish(run_id, "interrupted", error="Its process is gone.")
     send(lab.store, sweep, tracker)
     lab.store.resume(run_id)

@@ -99,7 +99,7 @@ def test_its_computed_size_equals_its_tensors(variant):
         shape = layer.out_features, layer.in_features
         assert layer.parameters == sum(tensor.numel() for tensor in own if tensor.requires_grad)
         assert VARIANTS[variant].frozen(*shape, layer.rank) == sum(
-            tensor.numel() for tensor in own if not tensor.requires_grad
+            part.numel() for part in own if not part.requires_grad
         )
 
 

@@ -34,18 +34,14 @@ def settings(model="tabicl-mini", *, train=None, lora=None, **more):
 
 
 CASES = {
-    "TabICL, LoRA, recomputed, weighted classes": settings(
-        train={"gradient_checkpointing": True, "class_weights": "balanced"}
-    ),
+    "TabICL, recomputed, weighted": settings(train={"gradient_checkpointing": True, "class_weights": "balanced"}),
     "TabICL, late layers from files, numbers": settings(
         task="regression", train={"episode_set": 2}, lora={"targets": ("icl_predictor",)}
     ),
     "TabICL, all weights, SGD": settings(strategy="base-ft", train={"optimizer": "sgd"}),
     "TabDPT, DoRA, three views": settings("tabdpt-mini", train={"views": 3}, lora={"use_dora": True}),
     # a low rate: the first steps of Adam are as long as it, even where only rounding decides their sign
-    "TabDPT, all weights, numbers": settings(
-        "tabdpt-mini", task="regression", strategy="base-ft", train={"learning_rate": 3e-4}
-    ),
+    "TabDPT, numbers": settings("tabdpt-mini", task="regression", strategy="base-ft", train={"learning_rate": 3e-4}),
     "Mitra, PiSSA, fewer rows shown": settings(
         "mitra-mini", train={"predict_context_rows": 20}, lora={"init_lora_weights": "pissa"}
     ),

@@ -68,7 +68,7 @@ def test_every_page_is_accessible_makes_no_bad_request_and_the_keyboard_goes_fro
             page.emulate_media(color_scheme=scheme)
             page.set_viewport_size({"width": width, "height": 1200})
             page.wait_for_function(
-                f"() => getComputedStyle(document.querySelector('.stApp')).colorScheme === '{scheme}'"
+                f"() => getComputedStyle(document.querySelector('.stApp')).colorScheme == '{scheme}'"
             )
             settled(page)
             assert page.evaluate("() => document.documentElement.scrollWidth") <= width

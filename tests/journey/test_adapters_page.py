@@ -39,10 +39,7 @@ def theirs(store, run, **changes):
         archive.writestr("tabtune.json", json.dumps(facts))
         (layer,) = facts["layers"]
         shapes = {"lora_A": (layer["rank"], layer["in_features"]), "lora_B": (layer["out_features"], layer["rank"])}
-        factors = {
-            f"base_model.model.{layer['path']}.{side}.weight": np.ones(shape, np.float32)
-            for side, shape in shapes.items()
-        }
+        factors = {f"base_model.model.{layer['path']}.{side}.weight": np.ones(of, "f4") for side, of in shapes.items()}
         archive.writestr("adapter_model.safetensors", safetensors.numpy.save(factors))
     return buffer.getvalue()
 
@@ -212,9 +209,7 @@ def test_predictions_are_side_by_side_with_labels_and_scores_and_differences_are
     own.to_parquet(store.job_dir(job) / ROWS)
     go(app, "try_it", adapter=run, job=job)
     assert not app.exception
-    assert [box.proto.label for box in app.get("download_button")] == [
-        "Download the earlier predictions (CSV)"
-    ]  # of other rows
+    assert [box.proto.label for box in app.get("download_button")] == ["Download the earlier predictions (CSV)"]
     assert "The models differ in **1 of 3** rows." in texts(app.markdown)
     assert "2 rows hold 'x' in 'y'" in texts(app.markdown)
     by_model = next(table.value for table in app.dataframe if "Accuracy" in table.value).set_index("Model")["Accuracy"]

@@ -61,7 +61,7 @@ LINES = """document.querySelector('[class*="st-key-loss_"] .js-plotly-plot')._fu
 
 def points(page, name):
     return page.evaluate(
-        f"() => document.querySelector('[class*=\"st-key-{name}\"] .js-plotly-plot')._fullData.at(-1).x.length"
+        f"() => document.querySelector('[class*=st-key-{name}] .js-plotly-plot')._fullData.at(-1).x.length"
     )
 
 
@@ -113,10 +113,7 @@ def test_a_chart_grows_with_its_points_and_keeps_its_zoom(serve, page, tmp_path)
         f"() => document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot')._fullData.at(-1).x.length > {seen}"
     )
     assert y_range(page, "loss_") == pytest.approx(zoomed)
-    assert (
-        page.evaluate("() => document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot').dataset.mark")
-        == "same"
-    )
+    assert page.evaluate("() => document.querySelector('[class*=st-key-loss_] .js-plotly-plot').dataset.mark") == "same"
 
     runs[2].end()
     page.get_by_text("3 of 3 runs have ended.").wait_for()

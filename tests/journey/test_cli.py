@@ -302,9 +302,7 @@ def test_a_table_of_the_workspace_keeps_its_reading_choices(tmp_path, tabtune_he
     dataset = add_dataset(home, DAYS.encode(), "days.csv", ReadingChoices(day_first=False, missing_marks=("lost",)))
     queued = []
     monkeypatch.setattr(launch, "follow", lambda store, sweep, **_: queued.extend(store.runs(sweep)) or queued)
-    (tmp_path / "sweep.toml").write_text(
-        SweepSettings(run=RunSettings(dataset=dataset.id, target="bought"), ranks=(2,)).to_toml()
-    )
+    (tmp_path / "sweep.toml").write_text(SweepSettings(run=RunSettings(dataset=dataset.id, target="bought")).to_toml())
     monkeypatch.chdir(tmp_path)
     tabtune_here(home, "sweep", dataset.id, "--settings", "sweep.toml")
     assert {run.settings.dataset for run in queued} == {dataset.id}

@@ -118,7 +118,7 @@ def test_a_damaged_database_is_named_on_pages_and_the_command_line(app, store, e
 
 
 @pytest.mark.parametrize(
-    ("file", "content"), [("table.json", b"{"), ("table.parquet", b"PAR1"), ("table.parquet", None)]
+    ("file", "content"), [("table.json", b"{"), ("table.parquet", b"PAR"), ("table.parquet", None)]
 )
 def test_a_damaged_table_does_not_affect_the_others(app, store, ended, file, content):
     other = add_dataset(store.home, b"a,b\n" + b"1,x\n2,y\n" * 30, "other.csv")

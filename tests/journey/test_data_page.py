@@ -16,9 +16,7 @@ from tabtune_core.data.findings import ReadingChoices
 CSV = b"name,age,city,bought\n" + b"".join(
     b"p%d,%d,%s,%s\n" % (i, 20 + i % 40, b"Rome" if i % 3 else b"", b"yes" if i % 2 else b"no") for i in range(60)
 )
-TILDES = b"name~age~bought\n" + b"".join(
-    b"p%d~%d~%s\n" % (i, 20 + i % 40, b"yes" if i % 2 else b"no") for i in range(60)
-)
+TILDES = b"name~age~bought\n" + b"".join(b"p%d~%d~%s\n" % (i, 20 + i % 40, (b"no", b"yes")[i % 2]) for i in range(60))
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(500)
 
 

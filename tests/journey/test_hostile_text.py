@@ -154,10 +154,10 @@ def test_no_page_treats_text_as_markup_or_contacts_another_machine(serve, page, 
         {name.split(": ")[-1].split(" ")[0]: told[name] for name in told if name.startswith(who)}
         for who in ("LoRA", "Base")
     )
-    assert (adapter["predicted"], adapter["probability"]) == (
+    assert [*adapter[["predicted", "probability"]]] == [
         hostile["predicted"],
         pytest.approx(hostile["prob_1"], abs=1e-6),
-    )
+    ]
     assert base["probability"] != pytest.approx(hostile["prob_1"], abs=1e-4)
     assert page.evaluate(MARKUP) == []
     assert page.get_by_test_id("stAppDeployButton").count() == 0

@@ -62,9 +62,7 @@ def test_predictions_use_all_training_rows_steps_the_set_number_and_packages_sto
     assert len(adapted.context(load_frame(home, settings.dataset)).rows) == 180
 
 
-def test_every_strategy_is_scored_with_the_set_number_of_context_rows_and_a_package_rebuilds_them(
-    store, settings, home
-):
+def test_every_strategy_is_scored_with_the_set_number_of_context_rows_and_packages_rebuild_them(store, settings, home):
     few = settings.changed(predict_context_rows=50)
     zero, lora = carried_out(store, untrained(few), few)
     assert [zero.result.context_rows, lora.result.context_rows] == [50, 50]

@@ -141,10 +141,7 @@ def test_an_exported_adapter_on_linears_opens_with_peft_and_predicts_the_same(tm
 
 PISSA = [{"init_lora_weights": "pissa", "use_rslora": use_rslora} for use_rslora in (False, True)]
 ON_TABDPT = [
-    *(
-        (variant, TARGETS_OF_TABDPT, 1e-5)
-        for variant in (*VARIANTS, {"bias": "all", "use_dora": True}, {"bias": "lora_only"})
-    ),
+    *((one, TARGETS_OF_TABDPT, 1e-5) for one in (*VARIANTS, {"bias": "all", "use_dora": True}, {"bias": "lora_only"})),
     *((variant, ("transformer_encoder", "head"), 1e-4) for variant in PISSA),
 ]
 """Variants, targets from which they can be exported, and tolerances."""

@@ -12,15 +12,7 @@ import pytest
 from tabtune_core.analysis import run_curves
 from tabtune_core.analysis.curves import frame_of, progress
 from tabtune_core.analysis.run_curves import BINS, KINDS, MOST, RunCurves, group_means
-from tabtune_core.events import (
-    Evaluated,
-    MemorySampled,
-    PhaseStarted,
-    Resumed,
-    RunPlanned,
-    StepDone,
-    to_json,
-)
+from tabtune_core.events import Evaluated, MemorySampled, PhaseStarted, Resumed, RunPlanned, StepDone, to_json
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.runs import RunStore

@@ -16,13 +16,7 @@ from tabtune_core import TabularPipeline
 from tabtune_core.api.pipeline import pipeline_of_run
 from tabtune_core.api.tuning_params import model_of, read_params
 from tabtune_core.data.merged_classes import with_label
-from tabtune_core.errors import (
-    DeviceError,
-    LabelError,
-    SettingError,
-    TableError,
-    TableWarning,
-)
+from tabtune_core.errors import DeviceError, LabelError, SettingError, TableError, TableWarning
 from tabtune_core.events import Note, RunPlanned, StepDone
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings
@@ -129,9 +123,7 @@ def test_single_params_can_be_searched_and_set_by_nested_names():
     )
     assert given == {"device": "cpu", "steps": 6, "peft_config": {"r": 2}}
     reloaded = pickle.loads(pickle.dumps(best))
-    assert reloaded._params["tuning_params"]["learning_rate"] == best.settings().learning_rate, (
-        "the value in use is kept"
-    )
+    assert reloaded._params["tuning_params"]["learning_rate"] == best.settings().learning_rate
     pipeline = TabularPipeline(tuning_params=given)
     pipeline.set_params(tuning_params__peft_config__lora_alpha=6, tuning_params__learning_rate=0.1)
     assert pipeline.tuning_params == {**given, "learning_rate": 0.1, "peft_config": {"r": 2, "lora_alpha": 6}}
@@ -156,7 +148,7 @@ def test_a_column_whose_scale_hides_its_values_from_a_model_is_named(model, scal
         pytest.skip(f"{CATALOGUE[model].family.distribution} is not installed")
     current = np.random.default_rng(0).normal(size=80)
     X = pd.DataFrame(
-        {"word": list("abcd") * 20, "empty": np.nan, "current": np.append(current[:-1], current[-1] + far) * scale}
+        {"word": list("abcd") * 20, "empty": np.nan, "current": np.r_[current[:-1], current[-1] + far] * scale}
     )
     y = current > 0
     pipeline = TabularPipeline(model, "inference", {"device": "cpu"}).fit(X, y)

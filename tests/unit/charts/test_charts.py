@@ -140,12 +140,9 @@ def test_colours_mark_ranks_and_dashes_mark_seeds(tmp_path):
     runs, looks = styles(tmp_path, ranks=(2, 4, 8), seeds=(0, 1, 5))
     pairs = list(zip(runs, looks, strict=True))
     by_rank = {
-        rank: {look.colour for run, look in pairs if (run.strategy, run.lora.rank) == ("peft", rank)}
-        for rank in (2, 4, 8)
+        r: {look.colour for run, look in pairs if (run.strategy, run.lora.rank) == ("peft", r)} for r in (2, 4, 8)
     }
-    by_seed = {
-        seed: {look.dash for run, look in pairs if (run.strategy, run.seed) == ("peft", seed)} for seed in (0, 1, 5)
-    }
+    by_seed = {s: {look.dash for run, look in pairs if (run.strategy, run.seed) == ("peft", s)} for s in (0, 1, 5)}
     assert [len(colours) for colours in by_rank.values()] == [1, 1, 1]
     assert len(set.union(*by_rank.values())) == 3
     assert [len(dashes) for dashes in by_seed.values()] == [1, 1, 1]
@@ -172,18 +169,14 @@ def test_a_chart_uses_the_style_given_in_its_frame(name):
     frame.attrs["styles"] = Styles(
         RunStyle(f"#0000{place:02d}", "solid", "circle", place) for place in range(10, 10 + len(labels))
     )
-    colours = {
-        found.marker.color or found.line.color for found in CHARTS[name].draw(frame).data if found.name in labels
-    }
+    colours = {of.marker.color or of.line.color for of in CHARTS[name].draw(frame).data if of.name in labels}
     assert colours
     assert all(str(colour).startswith("#00001") for colour in colours)
 
 
 def test_a_run_that_stopped_at_a_rung_is_pale_and_has_no_name():
     frame = EXAMPLES["score"]()
-    frame.attrs["styles"] = styles_of(
-        [(label, label, 0) for label in frame["run"].cat.categories], [False] * 3 + [True]
-    )
+    frame.attrs["styles"] = styles_of([(run, run, 0) for run in frame["run"].cat.categories], [False] * 3 + [True])
     drawn = CHARTS["score"].draw(frame)
     assert [trace.opacity for trace in drawn.data if trace.name == "LoRA r=8"] == [PALE]
     assert "LoRA r=8" not in [note.name for note in drawn.layout.annotations]

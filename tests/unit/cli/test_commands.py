@@ -103,10 +103,7 @@ def test_values_are_listed_with_spaces_and_modules_with_plus():
         (["--ranks", "many"], "argument --ranks: invalid int value: 'many'"),
         (["--rows", "0"], "argument --rows: '0' is not a whole number from"),
         (["--skip-last", "-3"], "argument --skip-last: '-3' is not a whole number from"),
-        (
-            ["--set", "optimiser=sgd"],
-            "argument --set: there is no setting 'optimiser'. Did you mean 'train.optimizer'?",
-        ),
+        (["--set", "optimiser=sgd"], "argument --set: there is no setting 'optimiser'. Did you mean 'train."),
         (["--set", "use_dora=maybe"], "argument --set: use_dora: 'maybe' is not a value of it"),
     ],
 )
@@ -165,9 +162,7 @@ def test_a_sweep_is_exported_to_a_page_or_tracker_and_an_unknown_one_is_refused(
     file = tmp_path / "page.html"
     assert printed(capsys, store, "export", f"html:{file}", older).strip() == str(file)
     assert "<h1>older</h1>" in file.read_text()
-    assert f"tensorboard --logdir '{tmp_path / 'tb'}'" in printed(
-        capsys, store, "export", f"tensorboard:{tmp_path / 'tb'}", older
-    )
+    assert f"--logdir '{tmp_path / 'tb'}'" in printed(capsys, store, "export", f"tensorboard:{tmp_path / 'tb'}", older)
     for place in (tmp_path, tmp_path / "no" / "page.html"):
         assert main(["export", f"html:{place}", "--home", str(store.home)]) == 2
         assert "cannot be read or written: " in capsys.readouterr().err
@@ -198,9 +193,7 @@ def test_adapters_with_long_or_equal_names_are_all_copied(tmp_path):
         "same-seed1.zip": "same seed 1",
         "same-seed1 (2).zip": "same",
     }
-    (store.run_dir(runs[1].id) / ADAPTER_FILE).write_text(
-        "another"
-    )  # as if another sweep copied its adapters to the same folder
+    (store.run_dir(runs[1].id) / ADAPTER_FILE).write_text("another")  # as of another sweep
     launch._copy_adapters(store, store.runs(), tmp_path)
     now = {path.name: path.read_text() for path in tmp_path.glob("*.zip")}
     assert now == copied | {"same-seed1.zip": "another", "same-seed1 (earlier 1).zip": "same seed 1"}
@@ -242,9 +235,7 @@ def test_cancelled_runs_are_resumed_and_their_adapters_copied(tmp_path, monkeypa
     assert shlex.split(command) == ["resume", sweep, *flags]
 
 
-def test_an_adapter_whose_verification_was_killed_is_verified_again_without_training_and_copied(
-    tmp_path, monkeypatch, capsys
-):
+def test_an_adapter_whose_verification_was_killed_is_verified_again_untrained_and_copied(tmp_path, monkeypatch, capsys):
     store = RunStore(tmp_path / "home")
     run = store.run(made_run(store))
     result = dataclasses.replace(run.result, adapter_verified=None)

@@ -68,10 +68,7 @@ def test_the_reason_why_nothing_starts_is_printed_once_per_occurrence(tmp_path, 
     for why in ("The disk is full.", "The disk is full.", None, "The disk is full."):
         monkeypatch.setattr(lock, "why_nothing_starts", lambda home, why=why: why)
         care.look()
-    assert (
-        capsys.readouterr().err.splitlines()
-        == ["The disk is full. Queued runs wait, and start by themselves later."] * 2
-    )
+    assert capsys.readouterr().err == 2 * "The disk is full. Queued runs wait, and start by themselves later.\n"
 
 
 def followed(tmp_path, capsys, *events):

@@ -90,7 +90,7 @@ def test_seeds_that_are_not_whole_numbers_are_explained(text):
 
 def test_axes_without_a_rank_add_no_lora_runs():
     sweep = forms.to_sweep(
-        {"ranks": [], "dropouts": ["0", "0.1"], "learning_rates": ["1e-4", "2e-4"]}, dataset="d", target="t"
+        {"ranks": [], "dropouts": ["0", ".1"], "learning_rates": ["1e-4", "2e-4"]}, dataset="d", target="t"
     )
     labels = ["Zero-shot", "Linear model", "Gradient boosting", "Constant", "Full fine-tuning"]
     assert [run.label for run in sweep.expand()] == labels
@@ -109,7 +109,7 @@ def seen(text):
 
 
 @pytest.mark.parametrize(
-    "text", [string.printable.strip(), "![x](http://x/y)", "a @ b, me@x.org", "10:30", "café: 5 µm"]
+    "text", [string.printable.strip(), "![x](http://x/y)", "a @ b, e@x.org", "10:30", "café: 5 µm"]
 )
 def test_text_is_shown_literally(text):
     assert seen(text) == re.sub(r"\s+", " ", text)
@@ -143,9 +143,7 @@ def test_a_score_has_the_same_format_in_tables_and_sentences(score):
 @pytest.mark.parametrize("seed", range(20))
 def test_a_column_of_numbers_of_any_size_shows_six_digits_of_each(seed):
     rng = np.random.default_rng(seed)
-    values = pd.Series(rng.normal(size=30) * 10.0 ** rng.uniform(-9, 14, 30), name="mixed").round(
-        int(rng.integers(1, 20))
-    )
+    values = pd.Series(rng.normal(size=30) * 10.0 ** rng.uniform(-9, 14, 30), name="mixed").round(rng.integers(1, 20))
     look = as_they_come(values)
     written = [f"{value:,.3f}" if look["format"] == "localized" else look["format"] % value for value in values]
     assert [float(text.replace(",", "")) for text in written] == pytest.approx(values.tolist(), rel=5e-6)

@@ -119,9 +119,7 @@ def test_runs_of_two_sweeps_are_distinguished_by_their_differences(store):
     for one in (sweep, other):
         seeding.queue(store, dataclasses.replace(one, full_fine_tuning=False))
     runs = store.runs()
-    first, second = (
-        dataclasses.replace(run, ended=run.created + 3600 * hours) for hours, run in enumerate(runs[::2], 1)
-    )
+    first, second = (dataclasses.replace(run, ended=run.created + 3600 * n) for n, run in enumerate(runs[::2], 1))
     named = labels([first, runs[1], second, runs[3]])
     ended = [f"Zero-shot, {moment(run.ended)}" for run in (first, second)]
     assert list(named.values()) == [ended[0], "LoRA r=2, dropout 0.05", ended[1], "LoRA r=2, dropout 0.2"]
@@ -142,10 +140,7 @@ def test_a_finding_about_a_split_counts_the_rows_that_the_settings_allow(store):
     )
     fewer = SweepSettings(run=run.changed(validation_rows=10, test_rows=12))
     assert "validates on 10 rows of 8 groups, tests on 12 rows" in queries.split_findings(fewer)[0].message
-    assert (
-        "validates on 79 rows of 27 groups, tests on 81 rows"
-        in queries.split_findings(SweepSettings(run=run))[0].message
-    )
+    assert "validates on 79 rows of 27 groups, tests on 81" in queries.split_findings(SweepSettings(run=run))[0].message
 
 
 def test_a_value_that_many_ask_for_at_once_is_made_once():
