@@ -79,9 +79,8 @@ class AdaptedModel:
         """
         rows = np.array(self.facts.context_rows, dtype=np.int64)
         if len(table) <= rows.max():
-            raise AdapterError(
-                f"The run's table had {self.facts.table_rows:,} rows, this one has {len(table):,}; it is another table."
-            )
+            sizes = f"The run's table had {self.facts.table_rows:,} rows, this one has {len(table):,}"
+            raise AdapterError(f"{sizes}; it is another table.")
         context = make_context(table, self._labels(table), rows, self.facts.kinds, self.settings.target)
         if context.sha256 != self.facts.context_sha256:
             raise AdapterError(
@@ -217,10 +216,8 @@ def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | No
     card = get_card(name)
     _, source = find_checkpoint(card, task, checkpoint)  # before opening it: a pipeline may name any file
     if sha256 != source.sha256:
-        raise AdapterError(
-            f"The adapter was trained on weights with the SHA-256 {sha256}, but {source.file} has "
-            f"{source.sha256}. Name the right file as checkpoint=."
-        )
+        other = f"weights with the SHA-256 {sha256}, but {source.file} has {source.sha256}"
+        raise AdapterError(f"The adapter was trained on {other}. Name the right file as checkpoint=.")
     model = load_model(card, task, resolve_device(device), checkpoint)
     model.module.requires_grad_(False)
     return model
@@ -257,7 +254,5 @@ def _as_numbers(cells: list[Any], unit: str | None, *, comma: bool) -> list[Any]
     known = list(dict.fromkeys(texts))
     work = each_number("", unit=unit, comma_first=comma, decimal_comma=comma)
     read = dict(zip(known, read_alone(work, known)[1], strict=True))
-    return [
-        cell if not text else text if read[text] is None else read[text]
-        for cell, text in zip(cells, texts, strict=True)
-    ]
+    pairs = zip(cells, texts, strict=True)
+    return [cell if not text else text if read[text] is None else read[text] for cell, text in pairs]

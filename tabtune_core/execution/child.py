@@ -140,9 +140,8 @@ def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
 def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished]) -> None:
     settings, run_dir, tell = store.run(run_id).settings, store.run_dir(run_id), teller(store, run_id)
     try:
-        result = run_experiment(
-            settings, home=store.home, run_dir=run_dir, emit=tell, stop_request=lambda: store.wish(run_id)
-        )
+        wish = partial(store.wish, run_id)
+        result = run_experiment(settings, home=store.home, run_dir=run_dir, emit=tell, stop_request=wish)
         if note := disturbed():
             tell(note)
         if store.wish(run_id) == "cancel":  # asked for after the last check

@@ -34,9 +34,8 @@ def in_one_move(path: Path, *, alone: bool = False) -> Iterator[Path]:
         if partial is not place:
             with suppress(OSError):
                 partial.unlink()
-        if isinstance(error, OSError) and (
-            error.filename == str(partial) or (error.filename is None and error.errno in FULL)
-        ):
+        named = error.filename if isinstance(error, OSError) else ""
+        if isinstance(error, OSError) and (named == str(partial) or (named is None and error.errno in FULL)):
             error.filename = str(path)
             del error.filename2  # None would be shown as a second file
         raise

@@ -42,11 +42,8 @@ def _is_frozen(stage: nn.Module) -> bool:
     layers = list(stage.modules())
     shares = [float(layer.p) if isinstance(layer, nn.Dropout) else getattr(layer, "dropout", None) for layer in layers]
     drops = any(isinstance(share, float) and share for share in shares)  # a dropout that is a module comes by itself
-    return (
-        not drops
-        and not any(adapted_paths(stage))
-        and not any(parameter.requires_grad for parameter in stage.parameters())
-    )
+    trains = any(parameter.requires_grad for parameter in stage.parameters())
+    return not drops and not trains and not any(adapted_paths(stage))
 
 
 @dataclass(slots=True)

@@ -123,9 +123,8 @@ def _fit_linear(x_NF: Array, y_N: Target, categories: int, classes: int, penalty
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=LEVELS, min_frequency=RARE)
-    numbers = make_pipeline(
-        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler()
-    )
+    filled = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    numbers = make_pipeline(filled, StandardScaler())
     ids, others = list(range(categories)), list(range(categories, x_NF.shape[1]))
     columns = ColumnTransformer([("one_hot", one_hot, ids), ("numbers", numbers, others)])
     model = LogisticRegression(C=1 / penalty, max_iter=200) if classes else Ridge(alpha=penalty)

@@ -59,9 +59,8 @@ class Shown:
         if rows.empty:  # upstream packages refuse empty tables
             return self.scorer.x_CF[:0]
         starts = range(0, len(rows), BLOCK_ROWS)
-        blocks = [
-            self.normalise(self.context.encoder.transform(rows.iloc[start : start + BLOCK_ROWS])) for start in starts
-        ]
+        encode = self.context.encoder.transform
+        blocks = [self.normalise(encode(rows.iloc[start : start + BLOCK_ROWS])) for start in starts]
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
     def read_labelled(self, frame: pd.DataFrame, labels: NDArray[np.object_], rows: NDArray[np.int64]) -> HeldOut:
@@ -95,9 +94,8 @@ class Scorer:
             finally:
                 model.module.train()
         once = len(x_NF) <= self.rows_at_once
-        return self._mean(
-            self._asked(self._opened(model, *member, once=once), x_NF, *member) for member in self._members()
-        )
+        each = (self._asked(self._opened(model, *member, once=once), x_NF, *member) for member in self._members())
+        return self._mean(each)
 
     def keep(self, model: BaseModel) -> Callable[[Array], NDArray[np.float64]]:
         """Returns a ``predict`` for many calls that reads each member's context once; the module must not change."""
@@ -115,9 +113,8 @@ class Scorer:
         if self.views == 1:
             return next(predicted)
         least = np.finfo(np.float64).tiny
-        total = (
-            np.asarray(sum(np.log(np.maximum(one, least)) if self.classes else one for one in predicted)) / self.views
-        )
+        each = (np.log(np.maximum(one, least)) if self.classes else one for one in predicted)
+        total = np.asarray(sum(each)) / self.views
         return np.asarray(softmax(total, axis=1)) if self.classes else total
 
     def _opened(
@@ -165,9 +162,8 @@ class ModelRows:
         shown = Shown.to(model, table.context, views=settings.views)
         train = shown.read_labelled(table.frame, table.labels, table.split.train)
         parts: dict[SplitName, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
-        held_out = {
-            name: shown.read_labelled(table.frame, table.labels, rows) for name, rows in parts.items() if len(rows)
-        }
+        known = ((name, rows) for name, rows in parts.items() if len(rows))
+        held_out = {name: shown.read_labelled(table.frame, table.labels, rows) for name, rows in known}
         size = EpisodeSize.plan(len(train.y_N), batch_size=settings.batch_size, context_rows=settings.context_rows)
         return cls(train.x_NF, train.y_N, held_out, shown.scorer, _fewer(shown.scorer), size)
 

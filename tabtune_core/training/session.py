@@ -171,9 +171,8 @@ def open_session(resolved: Plan, prepare_table: Callable[[], Prepared], environm
     folder = environment.folder / PRIVATE if environment.shared is None else environment.shared
     arrays = SharedArrays(folder, _salt(model, plan))
     stages = stages_of(model.card.family, model.module)
-    prefix = SharedPrefix(
-        model.module, stages, arrays, on=settings.strategy != "inference" and settings.train.amp == "off"
-    )
+    on = settings.strategy != "inference" and settings.train.amp == "off"
+    prefix = SharedPrefix(model.module, stages, arrays, on=on)
     return Session(resolved, environment, precision, model, adapters, report, table, rows, plan, arrays, prefix)
 
 

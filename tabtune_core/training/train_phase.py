@@ -81,9 +81,8 @@ def _as_asked(session: Session) -> Iterator[None]:
             contexts.enter_context(checkpointed(module, session.model.card.family.block_lists))
         contexts.enter_context(session.prefix.use(environment.shared is not None or settings.train.episode_set > 0))
         pairs = adapter_factors(module, session.report).values() if session.report else ()
-        contexts.enter_context(
-            half_copies(module, [factor for pair in pairs for factor in pair], session.precision.dtype)
-        )
+        factors = [factor for pair in pairs for factor in pair]
+        contexts.enter_context(half_copies(module, factors, session.precision.dtype))
         yield
 
 

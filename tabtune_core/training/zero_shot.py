@@ -43,9 +43,8 @@ def tell_zero_shot(session: Session, zero_shot: ZeroShot) -> None:
     """Emits the scores as step 0."""
     for split, scores in zero_shot.scores.items():
         of_validation = split == "validation"
-        session.environment.emit(
-            Evaluated(0, split, zero_shot.candidate if of_validation else scores, of_validation, 0.0)
-        )
+        shown = zero_shot.candidate if of_validation else scores
+        session.environment.emit(Evaluated(0, split, shown, of_validation, 0.0))
 
 
 def _predict(session: Session, scorer: Scorer, split: SplitName) -> NDArray[np.float64]:

@@ -86,15 +86,8 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
             other = f"A fresh process opened the file and got other predictions than the run, by up to {difference:.1e}"
             raise AdapterError(f"{other}; it is not offered. The adapter package itself is not affected.")
         made.replace(file)
-    return {
-        "file": file.name,
-        "size_bytes": file.stat().st_size,
-        "difference": difference,
-        "labels": labels,
-        "rows": rows,
-        "through": code.through,
-        "views": code.views,
-    }
+    about = {"file": file.name, "size_bytes": file.stat().st_size, "through": code.through, "views": code.views}
+    return {**about, "difference": difference, "labels": labels, "rows": rows}
 
 
 def verify(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
@@ -167,11 +160,8 @@ _WRITERS = {"merged": _merged, "pipeline": _pipeline, "lora": _lora}
 def _gather(work: Path, source: _Source, home: Path, file: Path) -> None:
     """Links everything that the snippet opens into one folder, under the names that it uses."""
     run, facts = source.opened.run, source.opened.package.facts
-    links = {
-        TABLE: source_of(home, run.settings.dataset),
-        file_name("adapter", facts, run.id): source.path,
-        file.name: file,
-    }
+    links = {TABLE: source_of(home, run.settings.dataset), file.name: file}
+    links |= {file_name("adapter", facts, run.id): source.path}
     if run.settings.checkpoint is not None:
         card = get_card(run.settings.model)
         weights, _ = find_checkpoint(card, run.settings.task, run.settings.checkpoint)
@@ -206,12 +196,6 @@ def _compared(source: _Source, code: Snippet, work: Path) -> tuple[float, int, i
 
 def _run(code: str, work: Path, visible: str | None) -> subprocess.CompletedProcess[str]:
     cards = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=work,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-        env={**os.environ, **cards, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-    )
+    env = {**os.environ, **cards, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    how: dict[str, Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "check": False}
+    return subprocess.run([sys.executable, "-c", code], cwd=work, env=env, **how)

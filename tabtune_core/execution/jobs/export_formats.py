@@ -47,9 +47,8 @@ FORMATS: dict[Format, ExportFormat] = {
 
 def file_name(form: str, facts: PackageFacts, run_id: str) -> str:
     """Returns the name of a download, without any text from the user; ``form`` is such as ``adapter`` or ``merged``."""
-    ending = {"adapter": "zip", "pipeline": "zip", "lora": "pt"}.get(form) or get_card(
-        facts.base.model
-    ).family.merged_ending
+    own = {"adapter": "zip", "pipeline": "zip", "lora": "pt"}
+    ending = own.get(form) or get_card(facts.base.model).family.merged_ending
     start = {"lora": "lora_adapters"}.get(form, form)
     return f"{start}-{facts.base.model}-r{facts.settings.lora.rank}-{run_id}.{ending}"
 
@@ -76,9 +75,8 @@ def snippet(form: Format, facts: PackageFacts, run_id: str, *, table: str) -> Sn
     base = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
     predict = "predict_proba" if facts.classes else "predict"
     load = f"pipeline = TabularPipeline.load({file_name('pipeline', facts, run_id)!r}{base})"
-    imports = (
-        "from tabtune_core import TabularPipeline, read_table\nfrom tabtune_core.data.table import ReadingChoices\n"
-    )
+    imports = "from tabtune_core import TabularPipeline, read_table\n"
+    imports += "from tabtune_core.data.table import ReadingChoices\n"
     if form == "lora":
         file = file_name("lora", facts, run_id)
         imports = f"import torch\n{imports}"

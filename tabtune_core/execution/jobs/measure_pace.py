@@ -7,6 +7,7 @@ import dataclasses
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,21 +55,13 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
 
     plan = Plan.of(short, features=features, device=device)
     with MemoryMeter(device, lambda event: None) as meter:
-        environment = Environment(
-            meter=meter,
-            folder=folder,
-            emit=events.append,
-            shared=folder / PRIVATE,
-            last_state=folder / LAST_STATE,
-            stop_request=enough,
-        )
+        environment = Environment(meter=meter, folder=folder, emit=events.append, stop_request=enough)
+        environment = dataclasses.replace(environment, shared=folder / PRIVATE, last_state=folder / LAST_STATE)
         with own_chance(device, settings.seed):
             frame = load_frame(home, settings.dataset)
-            session = open_session(
-                plan,
-                lambda: prepare(frame, dataset.columns, plan.shown, max_classes=plan.card.family.class_limit),
-                environment,
-            )
+            limit = plan.card.family.class_limit
+            read = partial(prepare, frame, dataset.columns, plan.shown, max_classes=limit)
+            session = open_session(plan, read, environment)
             # every evaluation beats these scores, so that states are kept and take memory as in a run
             worst = -math.inf if METRICS[settings.selection_metric].higher_is_better else math.inf
             train_model(session, ZeroShot({}, {}, {settings.selection_metric: worst}))

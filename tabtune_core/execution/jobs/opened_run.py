@@ -73,8 +73,8 @@ def package_of_run(store: RunStore, run: Run) -> AdapterPackage:
     package = read_package(store.run_dir(run.id) / ADAPTER_FILE)
     its, own = package.facts.settings, run.settings
     if (its.lora, its.seed, its.target) != (own.lora, own.seed, own.target):
+        other = f"that of another run: {its.label}, seed {its.seed}, target {its.target!r}"
         raise AdapterError(
-            f"In place of the adapter of {run.name} is that of another run: {its.label}, seed {its.seed}, target "
-            f"{its.target!r}. Put the right file back, or run it again."
+            f"In place of the adapter of {run.name} is {other}. Put the right file back, or run it again."
         )
     return package

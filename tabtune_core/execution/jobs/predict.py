@@ -171,10 +171,9 @@ def _check_alike(opened: Sequence[_Adapter]) -> None:
     expected = first.settings.target, first.package.facts.label_hash
     for other in opened[1:]:
         if (other.settings.target, other.package.facts.label_hash) != expected:
-            raise AdapterError(
-                f"{other.title} predicts {other.settings.target!r} and {first.title} predicts "
-                f"{first.settings.target!r}, or their classes differ; choose adapters that predict the same thing."
-            )
+            both = (f"{one.title} predicts {one.settings.target!r}" for one in (other, first))
+            differ = f"{' and '.join(both)}, or their classes differ"
+            raise AdapterError(f"{differ}; choose adapters that predict the same thing.")
 
 
 def _predict_group(asked: _Asked, group: Sequence[_Adapter]) -> Iterator[_Column]:
@@ -226,10 +225,10 @@ def _context(adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict
         at_random = dataclasses.replace(adapted.settings, split_by="random", split_column=None)
         rows = dataclasses.replace(adapted, settings=at_random).split(table).context
         context = adapted.new_context(table.iloc[rows])
-    notes[
-        f"{title}: this table is not the one that it was trained on, so {len(context.y_C):,} rows of this one are its "
-        "context. Its scores will differ from those of its run."
-    ] = None
+    other = (
+        f"this table is not the one that it was trained on, so {len(context.y_C):,} rows of this one are its context"
+    )
+    notes[f"{title}: {other}. Its scores will differ from those of its run."] = None
     return context
 
 
@@ -242,10 +241,8 @@ def _note_seen(asked: _Asked, labelled: pd.DataFrame, columns: Sequence[_Column]
     used = asked.shown.iloc[np.unique(np.concatenate(parts))]
     if seen := int(row_keys(labelled, kinds, names).isin(row_keys(used, kinds, names)).sum()):
         of, was = counted(len(labelled), "labelled row"), "was" if seen == 1 else "were"
-        asked.notes[
-            f"{seen:,} of {of} {was} used to train these adapters or to choose their best checkpoint: scores on such "
-            "rows do not show how well new rows are predicted."
-        ] = None
+        trained_on = f"{seen:,} of {of} {was} used to train these adapters or to choose their best checkpoint"
+        asked.notes[f"{trained_on}: scores on such rows do not show how well new rows are predicted."] = None
 
 
 def _write(

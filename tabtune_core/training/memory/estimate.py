@@ -103,20 +103,15 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
     weights = card.weights_for(task)
     first = 0.0 if on_gpu else CPU_FIRST_PREDICTION_BYTES if settings.strategy == "inference" else CPU_FIRST_USE_BYTES
     adapter = adapter_size(card, task, settings.lora) if settings.strategy == "peft" else None
-    trained = {
-        "inference": 0,
-        "base-ft": weights.total_parameters,
-    }.get(settings.strategy, adapter.trainable if adapter else 0)
+    of_strategy = {"inference": 0, "base-ft": weights.total_parameters}
+    trained = of_strategy.get(settings.strategy, adapter.trainable if adapter else 0)
     context_rows = sizes.shown_rows if settings.strategy == "inference" else sizes.evaluation_rows
     kept = (1.0 if on_gpu else HEAP) * family.predicting(
         weights.config, context=context_rows, query=sizes.predicted_rows, features=sizes.features
     )
     if settings.strategy != "inference":
-        kept = max(
-            kept,
-            _step_bytes(settings, card, sizes, NUMBER_BYTES * trained, on_gpu=on_gpu),
-            0 if on_gpu else NUMBER_BYTES * trained,
-        )
+        updated = NUMBER_BYTES * trained
+        kept = max(kept, _step_bytes(settings, card, sizes, updated, on_gpu=on_gpu), 0 if on_gpu else updated)
     return MemoryByCause(
         weights=NUMBER_BYTES * weights.total_parameters,
         adapter=NUMBER_BYTES * (adapter.factors + adapter.frozen) if adapter else 0,

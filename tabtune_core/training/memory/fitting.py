@@ -62,9 +62,8 @@ class Growth:
     def of(cls, estimate: MemoryByCause, ratio: float | None) -> "Growth":
         """Returns a single number if the ``ratio`` of similar runs is known, else a band; small values are a band."""
         if ratio is None:
-            return cls(
-                LEAST * max(0.0, estimate.growth - CPU_FIRST_USE_BYTES), max(SMALL_BYTES, MOST * estimate.growth)
-            )
+            least = LEAST * max(0.0, estimate.growth - CPU_FIRST_USE_BYTES)
+            return cls(least, max(SMALL_BYTES, MOST * estimate.growth))
         likely = ratio * estimate.growth
         return cls(likely, likely) if likely >= SMALL_BYTES else cls(0.0, SMALL_BYTES)
 
@@ -93,24 +92,15 @@ def need_of(
     runs: Sequence[RunSettings], card: ModelCard, sizes: Sizes, *, on_gpu: bool, ratio: Ratio = lambda run: None
 ) -> Need:
     """Returns the most that one of the runs needs, during training or prediction."""
-    distinct = {
-        (run.strategy, run.lora.rank, run.lora.targets, run.lora.dropout > 0): run
-        for run in runs
-        if run.strategy not in REFERENCES
-    }
+    of_models = (run for run in runs if run.strategy not in REFERENCES)
+    distinct = {(run.strategy, run.lora.rank, run.lora.targets, run.lora.dropout > 0): run for run in of_models}
     least, most, adapter = 0.0, 0.0, 0
     for run in distinct.values():
         estimate = estimate_memory(run, card, sizes, on_gpu=on_gpu)
         growth, adapter = Growth.of(estimate, ratio(run)), max(adapter, estimate.adapter)
         least, most = max(least, estimate.adapter + growth.least), max(most, estimate.adapter + growth.most)
-    predicting = adapter + prediction_bytes(
-        card,
-        runs[0].task,
-        shown=sizes.shown_rows,
-        features=sizes.features,
-        on_gpu=on_gpu,
-        predicted_rows=sizes.predicted_rows,
-    )
+    rows = {"shown": sizes.shown_rows, "features": sizes.features, "predicted_rows": sizes.predicted_rows}
+    predicting = adapter + prediction_bytes(card, runs[0].task, on_gpu=on_gpu, **rows)
     fixed = PROCESS_BYTES + NUMBER_BYTES * card.weights_for(runs[0].task).total_parameters
     return Need(fixed + max(least, predicting), fixed + max(most, predicting), predicting=predicting > most)
 
@@ -134,9 +124,8 @@ def cannot_fit(need: Need, device: DeviceMemory, settings: RunSettings) -> str |
     if not need.predicting:
         rows = f"context_rows (now {train.context_rows}), then batch_size (now {train.batch_size})"
     digits = next((n for n in (1, 2) if round(need.least / 1e9, n) > round(device.all_bytes / 1e9, n)), 3)
-    other = (
-        " Or name a larger GPU as the device, if there is one." if settings.device == "auto" and device.on_gpu else ""
-    )
+    one_of_several = settings.device == "auto" and device.on_gpu
+    other = " Or name a larger GPU as the device, if there is one." * one_of_several
     return (
         f"This needs {between(need.least, need.most, 1e9, digits)} GB of memory, as estimated; {device.name} has "
         f"{device.all_bytes / 1e9:,.{digits}f} GB in all. Lower {rows}.{other}"

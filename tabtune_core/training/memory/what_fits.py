@@ -123,7 +123,5 @@ def _with_levers(run: RunSettings, card: ModelCard, *, on_gpu: bool) -> Iterator
     for name, change in useful.items():
         yield name, run.changed(**change)
     if len(useful) > 1:
-        yield (
-            TOGETHER,
-            run.changed(**{setting: value for change in useful.values() for setting, value in change.items()}),
-        )
+        every = {setting: value for change in useful.values() for setting, value in change.items()}
+        yield TOGETHER, run.changed(**every)
