@@ -47,16 +47,17 @@ def why(advice: Recommendation, *rules: str) -> None:
 
 
 def figures(verdict: Verdict) -> list[tuple[str, str, str | None]]:
-    """Returns label, text and help of each known number: scores before and after, costs, and the best reference."""
-    shown = list[tuple[str, str, str | None]]()
+    """Returns label, text and help of each known number: scores, costs of the LoRA to take, and the best reference."""
+    shown, taken = list[tuple[str, str, str | None]](), verdict.choice in ("peft", None)
     of = f"Zero-shot, then LoRA {verdict.lora}, on the {verdict.part} rows."
     for key, ends in verdict.scores.items():
         share, name = key == "accuracy", METRICS[key].written
+        label = f"{name[0].upper()}{name[1:]}{'' if taken else ', LoRA'}"
         if not any(map(math.isnan, ends)):
             before, after = (f"{100 * end:.1f}" if share else metric_text(end) for end in ends)
-            shown.append((f"{name[0].upper()}{name[1:]}", f"{before} → {after}{' %' if share else ''}", of))
+            shown.append((label, f"{before} → {after}{' %' if share else ''}", of))
     for cost, (label, write, help) in _COSTS.items():
-        if not math.isnan(verdict.costs[cost]):
+        if taken and not math.isnan(verdict.costs[cost]):
             shown.append((label, write(verdict.costs[cost]), help))
     if (classic := verdict.classic) is not None:
         name, metric = classic.name.removeprefix("the "), METRICS[verdict.metric].written

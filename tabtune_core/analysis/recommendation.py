@@ -86,8 +86,8 @@ class Recommendation:
         verdict, words = self.verdict, list[str]()
         if verdict is None:
             return ""
-        reasons = (one for one in self.sentences if one.startswith(f"{verdict.headline}: "))
-        if because := next(reasons, "").removeprefix(f"{verdict.headline}: "):
+        reasons = (one.partition(f"{verdict.headline}: ")[2] for one in self.sentences)
+        if because := next(filter(None, reasons), ""):
             words.append(f"{because[0].upper()}{because[1:]}")
         if isinstance(gain := verdict.gain, Difference):
             once = " at one rate" * any(" at one rate" in one for one in self.sentences)

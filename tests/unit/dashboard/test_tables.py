@@ -97,12 +97,14 @@ def test_the_numbers_of_a_regression_are_r2_the_score_and_what_is_known_of_the_c
         "Adapter": "145.0 kB",
         "Gradient boosting, RMSE": "28.3",
     }
+    other = Verdict(headline="Use gradient boosting", choice="boosting", **NUMBERS)
+    assert [label for label, *_ in figures(other)] == ["R², LoRA", "RMSE, LoRA", "Gradient boosting, RMSE"]
 
 
 def test_a_gain_that_is_not_shown_is_said_with_its_interval():
     verdict = Verdict(headline="Use the model as it is", choice="inference", **NUMBERS)
-    sentences = ("Validation chooses r=2.", "Use the model as it is: it needs no training, and a gain is not shown.")
-    said = Recommendation(sentences, "", pd.DataFrame(), verdict=verdict).in_short
+    sentence = "Validation chooses r=2. Use the model as it is: it needs no training, and a gain is not shown."
+    said = Recommendation((sentence,), "", pd.DataFrame(), verdict=verdict).in_short
     assert said.startswith("It needs no training, and a gain is not shown. ")
     assert "on the test rows: [-0.040, +0.060] in RMSE" in said
 
