@@ -116,9 +116,8 @@ def visible_cards(visible: str, uuids: list[str]) -> list[int]:
     """
     places: list[int] = []
     for entry in map(str.strip, visible.split(",")):
-        named = [
-            i for i, uuid in enumerate(uuids) if entry == str(i) or (entry[:4] == "GPU-" and uuid.startswith(entry))
-        ]
+        start = entry if entry.startswith("GPU-") else None
+        named = [i for i, uuid in enumerate(uuids) if entry == str(i) or (start and uuid.startswith(start))]
         if len(named) != 1:
             break
         places += named

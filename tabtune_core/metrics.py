@@ -113,9 +113,8 @@ class Metric:
 
     def same_digits(self, values: Sequence[float], size: float, *differences: float, signed: bool = False) -> list[str]:
         """Writes the ends of an interval, or a difference and its ±, with the same digits."""
-        return same_digits(
-            [self._known(value, size) for value in values], self.decimals([size], differences), signed=signed
-        )
+        known, places = [self._known(value, size) for value in values], self.decimals([size], differences)
+        return same_digits(known, places, signed=signed)
 
     def _known(self, value: float, size: float) -> float:
         return 0.0 if abs(value) <= self.rounding(size) else value

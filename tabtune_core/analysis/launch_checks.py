@@ -30,10 +30,8 @@ def what_stops(home: Path, runs: Sequence[RunSettings], *, cluster_cards: int | 
     ``cluster_cards`` is as in ``stopped_by_request``. TableError if the workspace does not hold the table.
     """
     dataset = get_dataset(home, runs[0].dataset)
-    return [
-        *stopped_by_table(load_frame(home, dataset.id), dataset.columns, runs),
-        *stopped_by_request(runs, cluster_cards=cluster_cards),
-    ]
+    of_table = stopped_by_table(load_frame(home, dataset.id), dataset.columns, runs)
+    return [*of_table, *stopped_by_request(runs, cluster_cards=cluster_cards)]
 
 
 def stopped_by_table(frame: pd.DataFrame, columns: Iterable[Column], runs: Sequence[RunSettings]) -> list[TabTuneError]:

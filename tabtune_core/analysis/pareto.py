@@ -73,6 +73,5 @@ def best_of(board: pd.DataFrame, score: str, *, higher_is_better: bool) -> pd.Se
     known = board.dropna(subset=[score])
     if known.empty:
         return None
-    return known.sort_values(
-        [score, "trainable_parameters"], ascending=[not higher_is_better, True], kind="stable"
-    ).iloc[0]
+    by, ascending = [score, "trainable_parameters"], [not higher_is_better, True]
+    return known.sort_values(by, ascending=ascending, kind="stable").iloc[0]

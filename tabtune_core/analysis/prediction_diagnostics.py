@@ -31,14 +31,8 @@ def confusion(predictions: Predictions) -> pd.DataFrame:
     counts_KK = np.zeros((len(names), len(names)), dtype=np.int64)
     np.add.at(counts_KK, (label_N, predicted_N), 1)
     totals_K = np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
-    return pd.DataFrame(
-        {
-            "label": np.repeat(names, len(names)),
-            "predicted": np.tile(names, len(names)),
-            "rows": counts_KK.ravel(),
-            "share": (counts_KK / totals_K).ravel(),
-        }
-    )
+    numbers = {"rows": counts_KK.ravel(), "share": (counts_KK / totals_K).ravel()}
+    return pd.DataFrame({"label": np.repeat(names, len(names)), "predicted": np.tile(names, len(names)), **numbers})
 
 
 def reliability(predictions: Predictions) -> pd.DataFrame:

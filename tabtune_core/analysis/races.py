@@ -33,9 +33,9 @@ def with_scores_so_far(store: RunStore, board: pd.DataFrame, metric: str) -> pd.
     for row in unfinished:
         events = [stored.event for stored in store.events(str(board.at[row, "run"]), ["Evaluated"])]
         scores = [one.scores.get(metric, math.nan) for one in events if isinstance(one, Evaluated) and one.step > 0]
-        board.at[row, f"validation_{metric}"] = METRICS[metric].sign * max(
-            (METRICS[metric].sign * score for score in scores if math.isfinite(score)), default=math.nan
-        )
+        sign = METRICS[metric].sign
+        best = max((sign * score for score in scores if math.isfinite(score)), default=math.nan)
+        board.at[row, f"validation_{metric}"] = sign * best
     return board
 
 
@@ -51,9 +51,7 @@ def race_notes(board: pd.DataFrame) -> Iterator[str]:
             yield f"{name}: every learning rate that was tried ({rates}) diverged. Name smaller ones to compare it."
     in_vain = trained["stopped_early"].eq(True) & trained["best_step"].eq(0) & trained["apart"].eq("")
     stopped = trained[in_vain.astype(bool)]
-    each = [
-        f"{name} at {steps:,} of {planned:,} steps"
-        for name, steps, planned in stopped[["name", "steps", "planned_steps"]].itertuples(index=False)
-    ]
+    named = stopped[["name", "steps", "planned_steps"]].itertuples(index=False)
+    each = [f"{name} at {steps:,} of {planned:,} steps" for name, steps, planned in named]
     if each:
         yield f"Stopped early without a gain, which does not show that more training gains nothing: {few(each)}."

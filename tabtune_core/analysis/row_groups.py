@@ -106,9 +106,8 @@ class RowGroups:
         self.too_few = min(lacking, key=lambda few: few.effective / few.needed, default=None)
         self.freedom = min(_equal(self._group), *(units for _, units, _ in counts)) - 1
         self._unit_M, self._rows_of_unit = unit_M, len(unit_M) / _equal(unit_M)
-        self._correlation = (
-            1.0 if self.split_by == "random" or metric.task == "regression" else correlation(y_M, unit_M)
-        )
+        whole = self.split_by == "random" or metric.task == "regression"
+        self._correlation = 1.0 if whole else correlation(y_M, unit_M)
         self.one_row = max(one_row(metric, part.y_N, part.predicted, part.rarer) for part in parts)
 
     def of(self, rows_N: Ints) -> Ints:

@@ -84,9 +84,8 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     planned = board[board["device"] != ""].groupby("sweep")
     board["costs_on"] = board["sweep"].map({sweep: _device_of(own) for sweep, own in planned}).fillna("")
     board = board.assign(**board[OF_A_DEVICE].mask(elsewhere(board)))
-    return best_first(board, board[f"validation_{rank_by}"].where(board["apart"] == ""), rank_by).astype(
-        _of_kind(WHOLE)
-    )
+    compared = board[f"validation_{rank_by}"].where(board["apart"] == "")
+    return best_first(board, compared, rank_by).astype(_of_kind(WHOLE))
 
 
 def best_first(board: pd.DataFrame, score: "pd.Series[float]", rank_by: str) -> pd.DataFrame:

@@ -196,10 +196,8 @@ def measured_paces(results: Iterable[Mapping[str, Any]]) -> list[Pace]:
             trained_on = TrainedOn(**{name: measured[name] for name in names})
             size, growth = trained_on.size_of(settings), measured.get("growth_bytes")
             whole = growth if growth is None or size.device != "cpu" else GROWS_ON_RATIO * growth + GROWS_ON_BYTES
-            ratio = _growth_ratio(settings, size, whole)
-            paces.append(
-                Pace(kind_of(settings), size, float(measured["seconds_a_step"]), measured=True, growth_ratio=ratio)
-            )
+            ratio, seconds = _growth_ratio(settings, size, whole), float(measured["seconds_a_step"])
+            paces.append(Pace(kind_of(settings), size, seconds, measured=True, growth_ratio=ratio))
     return paces
 
 
@@ -249,9 +247,8 @@ def train_seconds(
             return None
         known[kind] = step
         share = trained_share(rivals[race_of(run)] or 1)
-        total += min(
-            share * trained_on.steps_of(run) * step.seconds, max(step.seconds, run.train.time_limit or math.inf)
-        )
+        most = max(step.seconds, run.train.time_limit or math.inf)
+        total += min(share * trained_on.steps_of(run) * step.seconds, most)
     return TimeEstimate(total, sum(step.runs for step in known.values()), any(step.measured for step in known.values()))
 
 

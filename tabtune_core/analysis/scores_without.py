@@ -30,9 +30,8 @@ def without_groups(
         each = [OF_RANKS[metric.name](label_N == k, predicted[:, k], group_N, groups) for k in ranked]
         return np.mean(each, axis=0) if each else np.full(groups, math.nan)
     kept_GN = (group_N != g for g in range(groups))
-    return np.array(
-        [metric.function(y_N[kept_N], predicted[kept_N]) if kept_N.any() else math.nan for kept_N in kept_GN]
-    )
+    score = metric.function
+    return np.array([score(y_N[kept_N], predicted[kept_N]) if kept_N.any() else math.nan for kept_N in kept_GN])
 
 
 def _area(own_N: NDArray[np.bool_], p_N: Floats, group_N: Ints, groups: int) -> Floats:

@@ -50,10 +50,8 @@ def is_imbalanced(predictions: Predictions) -> bool:
 
 def counts_at(predictions: Predictions, threshold: float) -> Counts:
     """Counts the rows whose probability of the rarer class is at least the threshold."""
-    flagged_N, is_rarer_N = (
-        predictions.predicted[:, predictions.rarer] >= threshold,
-        predictions.y_N == predictions.rarer,
-    )
+    flagged_N = predictions.predicted[:, predictions.rarer] >= threshold
+    is_rarer_N = predictions.y_N == predictions.rarer
     return Counts(int(flagged_N.sum()), int((flagged_N & is_rarer_N).sum()), int(is_rarer_N.sum()))
 
 

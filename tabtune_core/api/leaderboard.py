@@ -95,10 +95,9 @@ class TabularLeaderboard:
         """
         for own in WITHHOLDING:
             if own in (tuning_params or {}):
-                raise SettingError(
-                    f"'{own}' is in the tuning_params of an entry, but all entries are ranked on the same validation "
-                    f"rows. Leave it out, or set it for all: TabularLeaderboard(..., {own}=...)."
-                )
+                same = "but all entries are ranked on the same validation rows"
+                own_rows = f"'{own}' is in the tuning_params of an entry, {same}"
+                raise SettingError(f"{own_rows}. Leave it out, or set it for all: TabularLeaderboard(..., {own}=...).")
         pipeline = TabularPipeline(model_name, strategy, dict(tuning_params or {}), self._task)
         settings = pipeline.settings().changed(**self._held_out)
         name = name or f"{model_name} {settings.label}"

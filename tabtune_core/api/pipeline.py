@@ -316,10 +316,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         of_classes: dict[str, Any] = {}
         if hasattr(self, "classes_"):
             kind = self.classes_.dtype
-            of_classes = {
-                "classes": tuple(self.classes_.tolist()),
-                "classes_type": "str" if kind.kind == "U" else kind.name,
-            }
+            of_classes["classes"] = tuple(self.classes_.tolist())
+            of_classes["classes_type"] = "str" if kind.kind == "U" else kind.name
         facts = PipelineFacts(
             params=self._params,
             base=self._base.source,
@@ -424,11 +422,8 @@ def pipeline_of_run(
     """
     pipeline = TabularPipeline(**write_params(settings))
     pipeline._params = copy.deepcopy(pipeline.get_params())
-    pipeline._base, pipeline._adapters, pipeline._lora = (
-        base,
-        AdapterSet(base.module),
-        dict.fromkeys(adapters, settings.lora),
-    )
+    pipeline._base, pipeline._adapters = base, AdapterSet(base.module)
+    pipeline._lora = dict.fromkeys(adapters, settings.lora)
     for name, tensors in adapters.items():
         put_on(pipeline._adapters, base, settings.lora, tensors, name)
     classes = np.array(context.labels.classes, dtype=object) if context.labels.classes else None

@@ -111,15 +111,12 @@ class WithAdapters:
             raise AdapterError(f"{BASE!r} names the base alone in predict_each. {other}")
         adapter.check_task(self._base.task)
         if self._params["tuning_strategy"] == "base-ft":
-            raise AdapterError(
-                "An adapter belongs to pretrained weights, and this pipeline trained its own (base-ft). "
-                "Fit one with tuning_strategy='peft' or 'inference'."
-            )
+            own = "An adapter belongs to pretrained weights, and this pipeline trained its own (base-ft)"
+            raise AdapterError(f"{own}. Fit one with tuning_strategy='peft' or 'inference'.")
         if adapter.base_sha256 not in (None, self._base.source.sha256):
-            raise AdapterError(
-                f"The adapter was trained on weights of {adapter.model} with the SHA-256 {adapter.base_sha256}; "
-                f"this pipeline has {self._base.source.model} with {self._base.source.sha256}."
-            )
+            own = f"this pipeline has {self._base.source.model} with {self._base.source.sha256}"
+            its = f"weights of {adapter.model} with the SHA-256 {adapter.base_sha256}"
+            raise AdapterError(f"The adapter was trained on {its}; {own}.")
         put_on(self._adapters, self._base, adapter.settings, adapter.tensors, name)
         self._lora[name] = adapter.settings
         return name

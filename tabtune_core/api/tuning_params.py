@@ -13,7 +13,7 @@ import numpy as np
 
 from tabtune_core.errors import SettingError, nearest
 from tabtune_core.models.catalogue import CATALOGUE, with_usual_rate
-from tabtune_core.settings import LORA, MODELS, SETTINGS, RunSettings, Setting
+from tabtune_core.settings import LORA, MODELS, SETTINGS, RunSettings
 from tabtune_core.settings.serialization import plain_values
 
 FAMILY_MODELS: dict[str, tuple[str, str]] = {}
@@ -22,11 +22,8 @@ for _card in CATALOGUE.values():
         FAMILY_MODELS.setdefault(_card.family.name, (f"TABTUNE_{_card.family.name.upper()}", _card.name))
 """By family name: the environment variable that can name a model, and the default, its first release."""
 CONFIG = "peft_config."
-ARGUMENTS: dict[str, Setting] = {
-    f"{CONFIG if row.section == 'lora' else ''}{row.argument or row.name}": row
-    for row in SETTINGS.values()
-    if row.argument is not None
-}
+_TAKEN = [row for row in SETTINGS.values() if row.argument is not None]
+ARGUMENTS = {f"{CONFIG if row.section == 'lora' else ''}{row.argument or row.name}": row for row in _TAKEN}
 """Settings that a pipeline takes, by the guide's and PEFT's names."""
 WITHHOLDING = ("validation_share", "validation_rows", "split_by", "split_column")
 """Settings of the validation rows. 'inference' has no such rows; a leaderboard uses the same for all entries."""

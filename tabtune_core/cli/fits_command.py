@@ -51,9 +51,8 @@ def print_fits(asked: argparse.Namespace) -> int:
     columns = ["settings", "needed_gb", "used_gb_at_most", "most_context_rows", "largest_rank"]
     frame = pd.DataFrame(rows, columns=columns).fillna(0).astype(dict.fromkeys(columns[3:], int))
     print_as(asked.format, frame, frame.to_string(index=False))
-    as_set = (
-        f"{run.train.context_rows:,} context rows{f', rank {run.lora.rank}' if run.strategy == 'peft' else ''} as set"
-    )
+    rank = f", rank {run.lora.rank}" if run.strategy == "peft" else ""
+    as_set = f"{run.train.context_rows:,} context rows{rank} as set"
     table_allows = f"the table allows {fits.most_rows:,}. Predictions would use {fits.shown_rows:,}. 0: nothing fits."
     say(f"{get_card(run.model).title} on {name} ({size / 1e9:.1f} GB): {as_set}; {table_allows}")
     say(CHECKED)

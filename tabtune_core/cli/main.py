@@ -97,9 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(asked, "home", "none") is None:
             asked.home = default_home()
         elif given[0] in OF_KEPT_RUNS and not asked.home.exists():
-            raise StoreError(
-                f"There is no folder {str(asked.home)!r}, so it holds no runs. Name a workspace with --home."
-            )
+            none = f"There is no folder {str(asked.home)!r}, so it holds no runs"
+            raise StoreError(f"{none}. Name a workspace with --home.")
         command: Callable[[argparse.Namespace], int] = asked.command
         with named(folder=getattr(asked, "home", None)):
             status = command(asked)
@@ -121,9 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="loralab", description="LoRA trade-offs of tabular foundation models, measured on your own table."
-    )
+    about = "LoRA trade-offs of tabular foundation models, measured on your own table."
+    parser = argparse.ArgumentParser(prog="loralab", description=about)
     version = f"%(prog)s {installed(DISTRIBUTION) or '(not installed)'}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

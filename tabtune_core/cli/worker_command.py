@@ -31,13 +31,8 @@ def work(asked: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     choice = chosen(asked)
     raise_file_limit()
-    run_worker(
-        asked.home,
-        exit_when_idle=asked.exit_when_idle,
-        resume=not asked.no_resume,
-        started_by=asked.started_by,
-        executor=choice.opener(),
-    )
+    how = {"exit_when_idle": asked.exit_when_idle, "resume": not asked.no_resume, "started_by": asked.started_by}
+    run_worker(asked.home, executor=choice.opener(), **how)
     return 0
 
 
@@ -75,10 +70,8 @@ def _stop(store: RunStore) -> int:
         return 0
     while worker_of(store.home) is not None:
         if time.monotonic() > deadline:
-            raise StoreError(
-                f"The worker of {store.home} was asked to end and has not. Its log is {store.home / 'worker.log'}; "
-                f"'kill -9 {worker}' ends it."
-            )
+            log = f"Its log is {store.home / 'worker.log'}; 'kill -9 {worker}' ends it."
+            raise StoreError(f"The worker of {store.home} was asked to end and has not. {log}")
         time.sleep(0.05)
     say(f"The worker of {store.home}, process {worker}, has ended; no queued run is started.")
     if waiting := store.runs(status="queued"):

@@ -181,16 +181,12 @@ def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, Ten
     if tensors.keys() != values.keys():
         odd = sorted(tensors.keys() ^ values.keys())
         where = f"{counted(len(odd), 'tensor')}, for example {odd[0].removeprefix(PREFIX)[:200]!r}"
-        raise AdapterError(
-            f"The adapter and the model disagree on {where}; "
-            "the adapter is damaged, or belongs to another model or other targets."
-        )
+        why = "the adapter is damaged, or belongs to another model or other targets"
+        raise AdapterError(f"The adapter and the model disagree on {where}; {why}.")
     for name, parameter in tensors.items():
         if values[name].shape != parameter.shape:
-            raise AdapterError(
-                f"{name.removeprefix(PREFIX)!r} of the adapter has the shape {tuple(values[name].shape)}, "
-                f"the model needs {tuple(parameter.shape)}."
-            )
+            own = f"{name.removeprefix(PREFIX)!r} of the adapter has the shape {tuple(values[name].shape)}"
+            raise AdapterError(f"{own}, the model needs {tuple(parameter.shape)}.")
     values = {name: values[name].to(parameter) for name, parameter in tensors.items()}
     check_numbers(values, "It is damaged.")
     with torch.no_grad():
@@ -213,11 +209,8 @@ def adapter_updates(module: nn.Module, report: LoraReport) -> dict[str, tuple[Te
 
 def dead_adapters(module: nn.Module, report: LoraReport) -> list[str]:
     """Returns the layers whose factors both got no gradient in the last backward pass."""
-    return [
-        path
-        for path, pair in adapter_factors(module, report).items()
-        if not any(p.grad is not None and p.grad.any() for p in pair)
-    ]
+    factors = adapter_factors(module, report)
+    return [path for path, pair in factors.items() if not any(p.grad is not None and p.grad.any() for p in pair)]
 
 
 def merge(module: nn.Module, report: LoraReport) -> nn.Module:

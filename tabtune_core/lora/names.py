@@ -81,10 +81,8 @@ def check_reached(matches: Matches, paths: Iterable[str], targets: Sequence[str]
     prefixes = [prefix for part in missed.values() for prefix in part]
     requested = ", ".join(map(repr, missed)) or "an empty list of targets"
     if small := [path for path in matches.left_out if any(under(path, prefix) for prefix in prefixes)]:
-        raise TargetError(
-            f"Under {requested} there are only layers smaller than an adapter would be ({', '.join(small)}). "
-            "Name one of them to adapt it anyway."
-        )
+        only_small = f"there are only layers smaller than an adapter would be ({', '.join(small)})"
+        raise TargetError(f"Under {requested} {only_small}. Name one of them to adapt it anyway.")
     used = [path for path in paths if not any(under(path, part) for part in rules.unused)]
     parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in used}))
     if never := ", ".join(repr(target) for target in missed if target in matches.idle):
@@ -111,10 +109,9 @@ def pattern_values(name: str, pattern: Mapping[str, Value], paths: Sequence[str]
     for key, value in pattern.items():
         named = [p for p in paths if f".{key}." in f".{p}." or any(under(p, part) for part in groups.get(key, ()))]
         if not named:
-            raise TargetError(
-                f"{name} names {key!r}, which no adapted layer has in its path. Adapted are {few(paths)}; "
-                f"name one of them, a part of a path or a group, or add it to the targets."
-            )
+            way_out = "name one of them, a part of a path or a group, or add it to the targets"
+            none = f"{name} names {key!r}, which no adapted layer has in its path"
+            raise TargetError(f"{none}. Adapted are {few(paths)}; {way_out}.")
         values = dict.fromkeys(named, value) | values
     return values
 

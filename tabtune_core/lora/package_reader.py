@@ -84,11 +84,11 @@ def readme(facts: PackageFacts) -> str:
         peft = "Hugging Face PEFT opens it too (`adapter_config.json`), on the module of the upstream package."
     else:
         read = any(layer.kind == "weight" for layer in facts.layers)
-        why = (
-            "the model reads its attention weights without calling a layer"
-            if read
-            else "it does not support this on an embedding"
+        reads, embeds = (
+            "the model reads its attention weights without calling a layer",
+            "it does not support this on an",
         )
+        why = reads if read else f"{embeds} embedding"
         peft = f"Hugging Face PEFT cannot apply it: {why}. Use the loader above."
     checkpoint = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
     classes, named = facts.classes, facts.labels_sha256 is None

@@ -48,10 +48,8 @@ class LoraAdapter:
         if task not in get_args(Task):
             raise AdapterError(f"There are no adapters for {task!r}, only for {' and '.join(get_args(Task))}.")
         if self.task not in (None, task):
-            raise AdapterError(
-                f"The adapter of {self.model} was trained for {self.task} and cannot be used for {task}. "
-                f"Load one that was trained for {task}, or train one."
-            )
+            other = f"The adapter of {self.model} was trained for {self.task} and cannot be used for {task}"
+            raise AdapterError(f"{other}. Load one that was trained for {task}, or train one.")
 
 
 def load_lora_adapter(path: str | Path, *, task: str | None = None) -> LoraAdapter:

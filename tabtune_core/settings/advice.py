@@ -54,14 +54,11 @@ def advise(
         yield f"{adapter} and the weights that it adapts have {adapted_weights:,}: choose a lower rank to save memory."
     if ranks and model_parameters < SMALL_MODEL_PARAMETERS:
         size = f"The model has {model_parameters / 1e6:.1f} M parameters"
-        takes = (
-            f"training all of them takes only {model_parameters * BYTES_TRAINED / 1e6:.0f} MB beside the activations"
-        )
+        megabytes = f"{model_parameters * BYTES_TRAINED / 1e6:.0f} MB"
+        takes = f"training all of them takes only {megabytes} beside the activations"
         yield f"{size}: {takes}, so LoRA can save little memory. To save more, choose a larger model or late layers."
     if run.train.class_weights == "balanced" and run.selection_metric in ("log_loss", "brier"):
         metric = METRICS[run.selection_metric].written
-        yield (
-            f"Class weights change the probabilities, so {metric} on the validation rows may get worse; the pretrained "
-            "weights are then returned. Choose balanced accuracy as the selection metric (More settings, Best "
-            "checkpoint)."
-        )
+        worse = f"Class weights change the probabilities, so {metric} on the validation rows may get worse"
+        other = "Choose balanced accuracy as the selection metric (More settings, Best checkpoint)."
+        yield f"{worse}; the pretrained weights are then returned. {other}"

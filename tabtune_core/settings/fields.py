@@ -128,11 +128,8 @@ def rows_of(owner: Any) -> tuple[Setting, ...]:
 def sections_of(owner: Any) -> dict[str, Any]:
     """Returns the fields of a class that are settings classes themselves, by name."""
     hints = hints_of(owner)
-    return {
-        field.name: hints[field.name]
-        for field in dataclasses.fields(owner)
-        if dataclasses.is_dataclass(hints[field.name])
-    }
+    every = {field.name: hints[field.name] for field in dataclasses.fields(owner)}
+    return {name: kind for name, kind in every.items() if dataclasses.is_dataclass(kind)}
 
 
 def describe(settings: type, name: str) -> str:

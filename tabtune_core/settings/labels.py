@@ -68,7 +68,7 @@ def short_rate(rate: float, decimals: int = 6) -> str:
     return f"{float(digits):g}e{int(exponent)}"
 
 
-_WRITTEN: dict[str, Callable[[Any], str]] = {
+WRITTEN: dict[str, Callable[[Any], str]] = {
     "alpha": "alpha {:g}".format,
     "dropout": "dropout {:g}".format,
     "targets": lambda targets: f"targets {short_targets(targets)}",
@@ -78,6 +78,5 @@ _WRITTEN: dict[str, Callable[[Any], str]] = {
 
 
 def _facts(run: RunSettings) -> dict[str, str]:
-    return {
-        name: write(run.used(name)) for name, write in _WRITTEN.items() if run.strategy in SETTINGS[name].strategies
-    }
+    known = {name: write for name, write in WRITTEN.items() if run.strategy in SETTINGS[name].strategies}
+    return {name: write(run.used(name)) for name, write in known.items()}

@@ -43,6 +43,8 @@ REFERENCES: tuple[Strategy, ...] = ("linear", "boosting", "constant")
 LEARNING_RATES: dict[Strategy, float] = dict.fromkeys(ALL, 0.0) | {"base-ft": 2e-5, "peft": 2e-4}
 """Peak learning rates of the guide's section 6.2: an adapter needs about ten times the rate of full fine-tuning."""
 
+_WITHOUT_CLASSES = Idle("task", "regression", "with task 'regression'.")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
@@ -79,12 +81,7 @@ class RunSettings:
     split_at_median: bool = setting(False, argument=None)
     """Turn a numeric target into two classes: up to its median, and above its median."""
     group_rare_classes: int = setting(
-        0,
-        "Group classes with fewer rows",
-        "Rows, weights",
-        low=0,
-        argument=None,
-        idle=Idle("task", "regression", "with task 'regression'."),
+        0, "Group classes with fewer rows", "Rows, weights", low=0, argument=None, idle=_WITHOUT_CLASSES
     )
     """Classes of the target with fewer rows than this are merged into one class, 'other'; 0 merges none."""
 
@@ -158,10 +155,8 @@ class RunSettings:
         """The settings beside the rank that are not at their defaults, for example ``ensemble of 4, DoRA``."""
 
         def written(of: tuple[Strategy, ...]) -> list[str]:
-            rows = [
-                row for row in WRITTEN if row.strategies == of and self.strategy in of and not self.is_usual(row.name)
-            ]
-            return [row.written(self.value(row.name)) for row in rows if row.written]
+            rows = [row for row in WRITTEN if row.strategies == of and not self.is_usual(row.name)]
+            return [row.written(self.value(row.name)) for row in rows if row.written and self.strategy in of]
 
         adapter = [VARIANTS[self.lora.variant].title] if self.strategy == "peft" and self.lora.variant != "lora" else []
         return ", ".join([*written(MODELS), *written(TRAINED), *adapter, *written(LORA)])

@@ -33,7 +33,8 @@ NO_TRAINING = "For no training at all, choose the strategy 'inference' (zero-sho
 USUAL_RATE = "Leave it out for the one that was measured for the model."
 PLAIN, CLIPPING, BETAS = "1 is plain LoRA.", "1 is usual, 0 is no clipping.", "0.9 and 0.999 are usual."
 SECONDS, PATIENCE = "It is in seconds; leave it out for no limit.", "0 never stops early."
-EPISODES = "0 draws a fresh episode at every step."
+EPISODES, VIEWS, FIT = "0 draws a fresh episode at every step.", "4 takes four times the time.", "all that fit"
+ROWS, ENSEMBLE = "{:,} context rows".format, "ensemble of {}".format
 USUAL_CONTEXT_ROWS = 512
 """Context rows of a training step. Measured with a small TabICL, rank 8, one seed, on banana, segment and titanic with
 all training rows as context at prediction: against 2,048, the test log-loss is 0.008 higher with 256 (0.007 to 0.010;
@@ -134,8 +135,8 @@ class TrainSettings:
         low=10,
         strategies=MODELS,
         step=1024,
-        placeholder="all that fit",
-        written="{:,} context rows".format,
+        placeholder=FIT,
+        written=ROWS,
     )
     """Most context rows at prediction. Default: all training rows, as far as model, memory and time allow."""
     lr_ratio: float = setting(
@@ -171,14 +172,7 @@ class TrainSettings:
     amp: Amp = setting("off", "Mixed precision, 16-bit (CUDA GPU only)", "Memory and time", written=str)
     """Mixed-precision training on a CUDA GPU: bf16, or fp16 with loss scaling. Scores are always computed in fp32."""
     views: int = setting(
-        1,
-        "Ensemble size",
-        "Memory and time",
-        low=1,
-        high=MOST_VIEWS,
-        hint="4 takes four times the time.",
-        strategies=MODELS,
-        written="ensemble of {}".format,
+        1, "Ensemble size", "Memory and time", low=1, high=MOST_VIEWS, hint=VIEWS, strategies=MODELS, written=ENSEMBLE
     )
     """Predictions are averaged over this many random column and class orders; their time grows in proportion."""
     time_limit: float | None = setting(

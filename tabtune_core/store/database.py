@@ -79,10 +79,9 @@ class Database:
             other = f"was made by another version of LoRA Lab (format {held}, not {FORMAT})"
             raise StoreError(f"The workspace {self.home} {other}. {ELSEWHERE}, and train again there.")
         if not tables and any(self.home.glob("runs/*")):
-            raise StoreError(
-                f"The workspace's database {self.home / 'runs.sqlite'} is missing or empty, but {self.home / 'runs'} "
-                "holds files of runs. Put an earlier copy of the database there, or move that folder away."
-            )
+            lost = f"The workspace's database {self.home / 'runs.sqlite'} is missing or empty"
+            way_out = "Put an earlier copy of the database there, or move that folder away."
+            raise StoreError(f"{lost}, but {self.home / 'runs'} holds files of runs. {way_out}")
         try:
             with self._lacks_named():
                 self._connection.execute("PRAGMA auto_vacuum = FULL")  # gives the space of deleted rows back

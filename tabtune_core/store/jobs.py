@@ -98,9 +98,8 @@ class JobQueue(Database):
 
     def set_job_process(self, job_id: str, pid: int, identity: str | None) -> None:
         """Records which process carries out a running job; raises StoreError if it is not running any more."""
-        if not self._write(
-            "UPDATE jobs SET pid = ?, identity = ? WHERE id = ? AND status = 'running'", (pid, identity, job_id)
-        ):
+        sql = "UPDATE jobs SET pid = ?, identity = ? WHERE id = ? AND status = 'running'"
+        if not self._write(sql, (pid, identity, job_id)):
             raise StoreError(f"Job {job_id!r} is not running any more; ask for it again.")
 
     def finish_job(
@@ -108,11 +107,9 @@ class JobQueue(Database):
     ) -> None:
         """Ends a queued or running job; a job that has ended is not changed."""
         assert status in JOB_ENDED, status
-        self._write(
-            "UPDATE jobs SET status = ?, result = ?, error = ?, ended = ? WHERE id = ? AND status IN ('queued', "
-            "'running')",
-            (status, None if result is None else json.dumps(dict(result)), error, time.time(), job_id),
-        )
+        sql = "UPDATE jobs SET status = ?, result = ?, error = ?, ended = ? WHERE id = ?"
+        content = None if result is None else json.dumps(dict(result))
+        self._write(f"{sql} AND status IN ('queued', 'running')", (status, content, error, time.time(), job_id))
 
     def cancel_job(self, job_id: str) -> None:
         """Cancels a queued job at once, or asks the worker to end a running one; an ended job is not changed."""

@@ -122,12 +122,8 @@ def read_run(row: sqlite3.Row) -> Run | Unreadable:
         part = "its status"
         if values["status"] not in get_args(Status):
             raise ValueError(f"{values['status']!r} is not a status that this version knows")
-        read: Any = values | {
-            "settings": settings,
-            "result": result,
-            "archived": bool(values["archived"]),
-            "searched": bool(values.get("searched")),
-        }
+        flags = {name: bool(values.get(name)) for name in ("archived", "searched")}
+        read: Any = values | flags | {"settings": settings, "result": result}
         part = "its row"
         return check_row(Run(**{name: read[name] for name in Run.__dataclass_fields__}))
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:

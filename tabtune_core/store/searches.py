@@ -64,9 +64,8 @@ class SearchLog(Database):
         self._write("UPDATE searches SET spent = spent + ? WHERE sweep = ?", (seconds, sweep))
 
     def _searches(self, where: str, *values: str) -> list[Search]:
-        rows = self._read(
-            f"SELECT sweep, seconds, spent, asked, ended FROM searches WHERE {where} ORDER BY rowid", values
-        )
+        sql = f"SELECT sweep, seconds, spent, asked, ended FROM searches WHERE {where} ORDER BY rowid"
+        rows = self._read(sql, values)
         searches = []
         for sweep, seconds, spent, asked, ended in rows:
             parts = json.loads(asked)
