@@ -106,9 +106,12 @@ def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, 
 RIVALS = {101: "base-ft", 102: "linear", 103: "boosting"}
 
 
-def false_page(rng, metric, seeds=1, rates=1):
-    """Whether a page claims anything better where all are equal, without and with what ``on_one_page`` adds."""
-    runs, load = sweep(rng, metric=metric, seeds=seeds, ranks=(*RANKS, *RIVALS), rates=rates)
+def false_page(rng, metric, seeds=1, rates=1, tries=RANKS):
+    """Whether a page claims anything better where all are equal, without and with what ``on_one_page`` adds.
+
+    ``tries`` are ranks, or numbers of the tries of a search that all reach their end: the most to choose from.
+    """
+    runs, load = sweep(rng, metric=metric, seeds=seeds, ranks=(*tries, *RIVALS), rates=rates)
     for place, run in enumerate(runs):
         if strategy := RIVALS.get(run.settings.lora.rank):
             settings = RunSettings(dataset="d", target="y", seed=run.settings.seed, strategy=strategy)
@@ -123,14 +126,19 @@ def false_page(rng, metric, seeds=1, rates=1):
 
 
 if __name__ == "__main__":
-    for metric, seeds, rates in (
-        ("log_loss", 1, 1),
-        ("accuracy", 1, 1),
-        ("log_loss", 3, 1),
-        ("log_loss", 1, 3),
-        ("accuracy", 1, 3),
+    search = {number: range(1, number + 1) for number in (8, 16)}
+    for metric, seeds, rates, tries in (
+        ("log_loss", 1, 1, RANKS),
+        ("accuracy", 1, 1, RANKS),
+        ("log_loss", 3, 1, RANKS),
+        ("log_loss", 1, 3, RANKS),
+        ("accuracy", 1, 3, RANKS),
+        ("log_loss", 1, 1, search[8]),
+        ("accuracy", 1, 1, search[8]),
+        ("log_loss", 1, 1, search[16]),
+        ("accuracy", 1, 1, search[16]),
     ):
         draws = [np.random.default_rng(k) for k in range(int(sys.argv[1]))]
-        alone, together = np.mean([false_page(rng, metric, seeds, rates) for rng in draws], axis=0)
-        pages = f"{metric}, {seeds} seeds, {rates} rates a rank"
+        alone, together = np.mean([false_page(rng, metric, seeds, rates, tries) for rng in draws], axis=0)
+        pages = f"{metric}, {seeds} seeds, {len(tries)} ranks or tries, {rates} rates each"
         print(f"{pages}: {alone:.1%} of pages with single intervals, {together:.1%} with Holm's")

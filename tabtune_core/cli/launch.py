@@ -34,7 +34,7 @@ from tabtune_core.files.whole import in_one_move
 from tabtune_core.models.catalogue import get_card, with_tried_rates, with_usual_rate
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.scratch import scratch_folder
-from tabtune_core.search.budget import Clock, Parts, check_budget, in_words
+from tabtune_core.search.budget import Clock, Parts, check_budget
 from tabtune_core.search.summary import summarize
 from tabtune_core.settings import AXES, MANY_RUNS, REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings, SweepSettings
 from tabtune_core.settings.labels import numbered
@@ -100,10 +100,7 @@ def _check_time(store: RunStore, search: "Parts", seconds: float, trained_on: Tr
     runs, paces = [search.template, *search.last], known_paces(store, search.template.model)
     if cluster_for_new_runs(store.home) is None:
         paces += _measured(store, runs, paces, trained_on)
-    clock = Clock(paces, trained_on)
-    check_budget(seconds, search.template, search.last, clock)
-    if (one := clock.seconds_of(search.template)) is not None:
-        say(f"A run takes about {in_words(one)} to its end; runs that fall behind stop at a sixth or a third of it.")
+    say(check_budget(seconds, search.template, search.last, Clock(paces, trained_on)))
 
 
 def _measured(store: RunStore, settings: list[RunSettings], paces: list[Pace], trained_on: TrainedOn) -> Sequence[Pace]:
@@ -219,14 +216,15 @@ def _follow_or_cancel(
     except KeyboardInterrupt:
         if not ids and not store.searching(sweep):
             raise
-        ids = [*ids, *(run.id for run in store.runs(sweep) if run.searched and run.status not in ENDED)]
         held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave the rest queued
+        if store.searching(sweep):
+            store.ask_all(sweep, "cancel")
         for run_id in ids:
             store.ask(run_id, "cancel")
         signal.signal(signal.SIGINT, held)
         cancelled = "Cancelled the queued runs, and asked the running ones to end. Their logs stay"
         say(f"\n{cancelled}; press Ctrl-C again to leave at once.")
-        return follow(store, sweep, cancelling=True), True
+        return follow(store, sweep), True
 
 
 def resume_runs(asked: argparse.Namespace) -> int:
@@ -236,6 +234,7 @@ def resume_runs(asked: argparse.Namespace) -> int:
     store = RunStore(asked.home)
     _make_folder(asked.adapters)
     runs = runs_of_sweep(store, asked.sweep)
+    store.resume_search(runs[0].sweep)
     # without a worker they are left, as after a restart of the machine
     left = ("queued", "running", "waiting") if worker_of(store.home) is None else ()
     unverified = [run for run in runs if _is_unverified(run)]

@@ -59,11 +59,8 @@ def moment(unix_seconds: float) -> str:
     return time.strftime("%d %b %Y %H:%M", time.localtime(unix_seconds))
 
 
-def follow(store: RunStore, sweep: str, *, cancelling: bool = False) -> list[Run]:
-    """Shows the progress of a sweep's runs and keeps a worker running. Returns the runs when the last has ended.
-
-    ``cancelling`` also cancels what a search adds meanwhile.
-    """
+def follow(store: RunStore, sweep: str) -> list[Run]:
+    """Shows the progress of a sweep's runs and keeps a worker running. Returns the runs when the last has ended."""
     space = space_of(search) if (search := store.search(sweep)) else None
     views, worker, notes = dict[str, RunView](), _WorkerCare(store.home), set[str]()
     layout, hidden = "{desc} |{bar:16}| {n_fmt} of {total_fmt} runs, {elapsed}", not sys.stderr.isatty()
@@ -82,8 +79,6 @@ def follow(store: RunStore, sweep: str, *, cancelling: bool = False) -> list[Run
             bar.set_description_str(going[-1] if going else "waiting")
             if bar.n == bar.total and not searching:
                 return runs
-            for run in runs if searching and cancelling else ():
-                store.ask(run.id, "cancel")
             worker.look()
             time.sleep(POLL_SECONDS)
 

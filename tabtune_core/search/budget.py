@@ -15,6 +15,8 @@ from tabtune_core.store.runs import RunStore
 
 LEAST_RUNS = 2
 """A search that cannot compare two runs finds nothing."""
+LEAST_SECONDS = 30.0
+"""While the time of a run is not known: two processes that load torch and a model take most of this."""
 MOST_MINUTES = 100_000
 """Ten weeks: more is a typing error."""
 
@@ -92,16 +94,25 @@ def in_words(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{math.ceil(seconds / 60)} minutes"
 
 
-def check_budget(seconds: float, template: RunSettings, last: Sequence[RunSettings], clock: Clock) -> None:
-    """Raises SettingError if the time is not enough for two runs and for those at the end, or is no time."""
+def check_budget(seconds: float, template: RunSettings, last: Sequence[RunSettings], clock: Clock) -> str:
+    """Says how long a run takes; SettingError if the time is not enough for two and for those at the end, or no time.
+
+    While that is not known, only a time is refused in which not even the processes start.
+    """
     if not 0 < seconds <= 60 * MOST_MINUTES:
         raise SettingError(f"{seconds / 60:g} minutes are no time for a search: above 0, at most {MOST_MINUTES:,}.")
-    one = clock.seconds_of(template)
-    least = LEAST_RUNS * (one or 0.0) + clock.of_all(last)
-    if one is not None and seconds < least:
+    if (one := clock.seconds_of(template)) is None:
+        unknown = "How long a run takes here is not known yet"
+        if seconds < LEAST_SECONDS:
+            least_time = f"at least {in_words(LEAST_SECONDS)} are needed. Nothing was started."
+            raise SettingError(f"{unknown}, but {in_words(seconds)} are too short: {least_time}")
+        return f"{unknown}; the search learns it from its first run."
+    least = LEAST_RUNS * one + clock.of_all(last)
+    if seconds < least:
         beside = "" if not last else " with full fine-tuning at the end"
         minutes = math.ceil(least / 30) / 2
         needed = "1 minute is" if minutes == 1 else f"{minutes:g} minutes are"
         raise SettingError(
             f"A run takes about {in_words(one)} here; at least {needed} needed{beside}. Nothing was started."
         )
+    return f"A run takes about {in_words(one)} to its end; runs that fall behind stop at a sixth or a third of it."

@@ -83,7 +83,7 @@ def ask(store: RunStore, search: Search, runs: list[Run], *, here: bool = True) 
             chosen, why = propose(store, space_of(search), refused)
             if chosen is None:
                 store.end_search(search.sweep, why)
-            else:
+            elif store.searching(search.sweep):  # else paused meanwhile
                 store.add_try(search.sweep, chosen)
     except TabTuneError as error:  # for example, the table was deleted
         _log.warning("Search %s ends: %s", search.sweep, error)

@@ -230,6 +230,13 @@ class RunLife(EventLog, JobQueue, SearchLog):
             if why is not None:
                 self.append(run_id, Note(f"The run was interrupted, and {how}. {why}".strip(), "warning"))
 
+    def ask_all(self, sweep: str, wish: StopRequest) -> None:
+        """Asks all runs of a sweep that have not ended; a search is paused."""
+        self.pause_search(sweep)
+        for run in self.runs(sweep):
+            if run.status not in ENDED:
+                self.ask(run.id, wish)
+
     def ask(self, run_id: str, wish: StopRequest) -> None:
         """Asks a running run to stop (keep the best state) or cancel (discard it). A run that has ended is not changed.
 

@@ -12,11 +12,10 @@ from typing import Any
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.database import Database
 
-GOES_ON = (
-    "ended IS NULL AND NOT COALESCE((SELECT status = 'cancelled' AND retried_as IS NULL FROM runs WHERE runs.sweep = "
-    "searches.sweep AND rung >= 0 ORDER BY created DESC LIMIT 1), 0)"
-)
-"""SQL: a search asks for more runs. It pauses while its newest run is cancelled, until that is started again."""
+GOES_ON = "ended IS NULL"
+"""SQL: a search asks for more runs."""
+PAUSED = "It was stopped before its time was spent, and can go on."
+"""Why a search asks for no more runs until a person lets it go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,14 @@ class SearchLog(Database):
     def spend(self, sweep: str, seconds: float) -> None:
         """Adds seconds during which runs of the search ran."""
         self._write("UPDATE searches SET spent = spent + ? WHERE sweep = ?", (seconds, sweep))
+
+    def pause_search(self, sweep: str) -> None:
+        """A search asks for no more runs; nothing happens to an ordinary sweep or a search that has ended."""
+        self._write("UPDATE searches SET ended = ? WHERE sweep = ? AND ended IS NULL", (PAUSED, sweep))
+
+    def resume_search(self, sweep: str) -> None:
+        """Lets a search that was paused go on; nothing happens to others."""
+        self._write("UPDATE searches SET ended = NULL WHERE sweep = ? AND ended = ?", (sweep, PAUSED))
 
     def _searches(self, where: str, *values: str) -> list[Search]:
         sql = f"SELECT sweep, seconds, spent, asked, ended FROM searches WHERE {where} ORDER BY rowid"

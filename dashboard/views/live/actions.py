@@ -40,6 +40,12 @@ def again_all(runs: list[Run]) -> None:
         again(run)
 
 
+def go_on(runs: list[Run]) -> None:
+    """Lets a paused search go on, and starts what was cancelled again."""
+    queue(queries.store().resume_search, runs[0].sweep)
+    again_all([run for run in runs if run.status == "cancelled" and run.retried_as is None])
+
+
 def to_the_form(runs: list[Run]) -> None:
     """Opens New run with the settings of ``runs`` in the form."""
     if sweep := attempt(SweepSettings.of, [run.settings for run in runs]):

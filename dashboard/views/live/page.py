@@ -15,7 +15,7 @@ from dashboard.formatting import labels, plain, sweep_titles
 from dashboard.queries import Latest, Look
 from dashboard.url_state import SELECT_PIXELS, go, nothing_yet, pick, say_gone, stop
 from dashboard.views.live import progress
-from dashboard.views.live.actions import waiting_runs
+from dashboard.views.live.actions import go_on, waiting_runs
 from dashboard.views.live.charts import charts, chosen
 from dashboard.views.live.drawing import Curves, OpenCharts
 from dashboard.views.live.one_run import one_run, pick_run
@@ -24,6 +24,7 @@ from dashboard.views.live.view import controls, legend_by
 from tabtune_core.analysis.runs_table import costs_note, elsewhere
 from tabtune_core.errors import StoreError
 from tabtune_core.store.run_row import ENDED, Run
+from tabtune_core.store.searches import PAUSED
 
 head = st.container(horizontal=True, vertical_alignment="center")
 head.title("Live", help=define("Evaluation", "Zero-shot", "Best checkpoint"), width="content")
@@ -60,11 +61,13 @@ progress.failures(runs, named)
 above = st.container()
 with st.container(horizontal=True, vertical_alignment="center"):
     if going:
-        progress.sweep_buttons(runs, sweep)
-    elif st.button(
-        "Leaderboard", type="primary", icon=":material/leaderboard:", help="Compare the results of this sweep's runs."
-    ):
-        go("views/leaderboard/page.py", sweep=sweep, board=sweep)
+        progress.sweep_buttons(sweep)
+    else:
+        compare, icon = "Compare the results of this sweep's runs.", ":material/leaderboard:"
+        if st.button("Leaderboard", type="primary", icon=icon, help=compare):
+            go("views/leaderboard/page.py", sweep=sweep, board=sweep)
+        if (search := queries.store().search(sweep)) and search.ended == PAUSED:
+            st.button("Go on with the search", on_click=go_on, args=(runs,), icon=":material/play_circle:")
     view, shown = controls(settings, runs, sweep, lambda: chosen(named, sweep))
     end_notification(sweep, progress.ending(runs, sweeps[sweep]), going=going)
 legend = legend_by(view.over_seeds, runs, [run for run in runs if run.id in shown])

@@ -12,12 +12,14 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import browser_part
+from dashboard.components.unreadable import attempt
 from dashboard.formatting import STATUS, duration, megabytes, plain, silence, status_of
 from dashboard.queries import Latest, Look
 from dashboard.table_columns import digits_behind, rounded
-from dashboard.views.live.actions import again_all, to_the_form, wish_button
+from dashboard.views.live.actions import WISH_ICONS, again_all, to_the_form
 from tabtune_core.analysis.curves import Progress
 from tabtune_core.analysis.runtime_estimate import kind_of
+from tabtune_core.events import StopRequest
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.metrics import LOSS_UNITS, METRICS
 from tabtune_core.settings import TRAINED
@@ -190,13 +192,16 @@ def _line(run: Run, last: Latest, here: bool) -> dict[str, Any]:
     }
 
 
-def sweep_buttons(runs: list[Run], key: str) -> None:
-    """Draws buttons to stop or cancel all runs that have not ended."""
-    going = [run.id for run in runs if run.status not in ENDED]
+def sweep_buttons(sweep: str) -> None:
+    """Draws buttons to stop or cancel all runs that have not ended, and a search."""
     stopped = "Runs in progress end after their step and keep their best checkpoint; queued runs are cancelled."
-    wish_button("Stop all, keep the best", going, "stop", key=f"all_{key}", help=stopped)
-    cancelled = "Runs in progress are discarded; queued runs are cancelled."
-    wish_button("Cancel all", going, "cancel", key=f"all_{key}", help=cancelled)
+    wishes: dict[str, tuple[StopRequest, str]] = {
+        "Stop all, keep the best": ("stop", stopped),
+        "Cancel all": ("cancel", "Runs in progress are discarded; queued runs are cancelled."),
+    }
+    for label, (wish, help) in wishes.items():
+        args = queries.store().ask_all, sweep, wish
+        st.button(label, f"{wish}_all_{sweep}", help, attempt, args, icon=WISH_ICONS[wish])
 
 
 def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:

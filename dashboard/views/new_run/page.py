@@ -80,7 +80,7 @@ with suppress(*((TabTuneError,) if stops else ())):
     fits_panel(sweep, way)
 if parts is not None and minutes is not None and judged.clock is not None:
     try:
-        check_budget(60 * minutes, parts.template, parts.last, judged.clock)
+        st.caption(check_budget(60 * minutes, parts.template, parts.last, judged.clock))
     except SettingError as error:
         stops.append(str(error))
         st.error(plain(str(error)), icon=":material/timer:")

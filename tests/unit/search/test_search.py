@@ -132,7 +132,10 @@ def test_a_time_shorter_than_the_runs_is_refused_with_both_numbers():
     with pytest.raises(SettingError, match=r"at least 1\.5 minutes"):
         check_budget(60, RUN, [], pace_of_seconds(40))
     check_budget(120, RUN, [full], pace_of_seconds(40))
-    check_budget(1, RUN, [full], Clock([], SIZES))  # nothing is known yet
+    nothing_known = Clock([], SIZES)
+    with pytest.raises(SettingError, match="not known yet, but 6 s are too short: at least 30 s"):
+        check_budget(6, RUN, [full], nothing_known)
+    assert "learns it from its first run" in check_budget(60, RUN, [full], nothing_known)
 
 
 def test_a_grid_is_refused():
@@ -167,14 +170,23 @@ def test_a_run_goes_on_from_a_rung_only_among_the_better_ones_so_far(tmp_path):
     assert board.loc[first, "apart"] == ""
 
 
-def test_a_cancelled_run_pauses_a_search_until_it_is_started_again(tmp_path):
+@pytest.mark.parametrize("wish", ["stop", "cancel"])
+def test_who_stops_all_runs_pauses_the_search_until_it_is_to_go_on(tmp_path, wish):
     lab, first = a_search(tmp_path)
-    assert lab.store.searching(lab.sweep)
-    lab.store.ask(first, "cancel")
+    [search] = lab.store.searches_that_go_on()
+    lab.store.claim(1, None, first)
+    lab.store.ask_all(lab.sweep, wish)
+    assert lab.store.run(first).wish == wish
+    turn.ask(lab.store, search, lab.store.runs(lab.sweep), here=False)  # by a worker that read it a moment before
+    assert next_try(lab) is None
     assert not lab.store.searching(lab.sweep)
-    lab.store.retry(first)
-    assert lab.store.searching(lab.sweep)
-    assert RunStore(tmp_path).has_work()
+    assert "can go on" in summarize(lab.store, lab.store.search(lab.sweep)).text
+    lab.store.resume_search(lab.sweep)
+    end(lab, first, 0.4)
+    assert next_try(lab)
+    lab.store.end_search(lab.sweep, "Its time is spent.")
+    lab.store.resume_search(lab.sweep)
+    assert not lab.store.searching(lab.sweep)
 
 
 def test_claims_count_every_evaluation_of_all_that_was_tried(tmp_path, monkeypatch):
