@@ -223,6 +223,22 @@ def test_ctrl_c_cancels_the_sweep_prints_the_board_of_ended_runs_and_says_how_to
     assert own == {"inference": "finished", "peft": "cancelled"}
 
 
+@pytest.mark.slow
+def test_two_programs_that_search_in_one_workspace_never_ask_twice_and_lose_no_try(worker, home, table):
+    before = {sweep.id for sweep in RunStore(home).sweeps()}
+    asked = ("sweep", table, "--target", "class", "--minutes", 1, "--no-references", *RACED)
+    both = [subprocess.Popen(**command(home, *asked), stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    store, tries = RunStore(home), []
+    for sweep in {sweep.id for sweep in store.sweeps()} - before:
+        own = [run for run in store.runs(sweep) if run.rung >= 0]
+        assert [run.name.rpartition(" ")[2] for run in own] == [str(number + 1) for number in range(len(own))]
+        assert {run.status for run in own} <= {"finished", "outrun"}
+        tries += own
+    assert len(tries) > 3
+    assert len({run.settings for run in tries}) == len(tries) - 1  # both begin with the defaults
+
+
 def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtune_here, monkeypatch):
     store = RunStore(tmp_path)
     sweep, (first, second) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1)])

@@ -103,7 +103,7 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
     cancelled = sum(run.status == "cancelled" for run in runs)
     were = f", {cancelled} of them cancelled" if cancelled else ""
     seconds = time_left(runs, far, time.time())
-    left = "" if seconds is None else f", about {duration(seconds)} left"
+    left = "" if seconds is None or queries.store().searching(runs[0].sweep) else f", about {duration(seconds)} left"
     doing = [_doing(run, named[run.id], far[run.id]) for run in runs if run.status == "running"]
     failed = any(run.status in (*FAILED, "cancelled") for run in runs)
     if failed and ended == len(runs):  # a full bar would look like success
