@@ -100,12 +100,8 @@ def lines(
     drawn = figure(x_titles[x], y_title).update_xaxes(rangemode="nonnegative")
     most, all_values, ends = points_each(frame), dict[str, NDArray[np.float64]](), dict[str, tuple[float, str]]()
     for label, rows, style in each_run(frame):
-        places, values = rows[x].to_numpy(), rows[y].to_numpy(dtype=np.float64)
-        band(drawn, rows, x, y, label, style)
-        all_values[label] = values
-        kept = thin(values, most)
         hovered = f"{label}<br>{x_titles[x]}: %{{x:,.6~r}}<br>{y_title}: %{{y:{hover}}}<extra></extra>"
-        line(drawn, label, style, places[kept], values[kept], hovertemplate=hovered)
+        all_values[label] = values = _draw_run(drawn, rows, x, y, label, style, most, hovertemplate=hovered)
         known = values[np.isfinite(values)]
         if len(known) and style.opacity == 1:
             ends[label] = (float(known[-1]), style.colour)
@@ -114,6 +110,17 @@ def lines(
     _show(drawn, all_values, hover, from_zero=from_zero)
     label_ends(drawn, ends)
     return drawn
+
+
+def _draw_run(
+    drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style: RunStyle, most: int, **more: Any
+) -> NDArray[np.float64]:
+    """Draws the line of one run in about ``most`` points, and its band; returns all its values."""
+    values = rows[y].to_numpy(dtype=np.float64)
+    band(drawn, rows, x, y, label, style)
+    kept = thin(values, most)
+    line(drawn, label, style, rows[x].to_numpy()[kept], values[kept], **more)
+    return values
 
 
 def _show(drawn: go.Figure, values: Mapping[str, NDArray[np.float64]], form: str, *, from_zero: bool) -> None:
@@ -143,22 +150,19 @@ def score(
     ends, bests = dict[str, tuple[float, str]](), dict[str, float]()
     zero_shot, trained = np.nan, [np.empty(0)]
     for label, rows, style in each_run(validation):
-        values = rows[metric].to_numpy(dtype=np.float64)
+        level = len(rows) == 1 and label.startswith(LEVEL)
+        drawn_rows = pd.concat([rows, rows]).assign(**{x: [0.0, axis_end]}) if level else rows
+        more = {"mode": "lines" if level else "lines+markers"}
         hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~r}}<br>{y_title}: %{{y:{form}}}<extra></extra>"
+        values = _draw_run(drawn, drawn_rows, x, metric, label, style, most, hovertemplate=hover, **more)
         known = values[np.isfinite(values)]
         if style.opacity == 1 and len(known):
             ends[label] = (float(known[-1]), style.colour)
             bests[label] = float(known.max() if meaning.higher_is_better else known.min())
-        if len(rows) == 1 and label.startswith(LEVEL):
+        if level:
             zero_shot = values[0] if label.startswith("Zero-shot") else zero_shot
-            band(drawn, pd.concat([rows, rows]).assign(**{x: [0, axis_end]}), x, metric, label, style)
-            line(drawn, label, style, np.array([0, axis_end]), values[[0, 0]], hovertemplate=hover)
             continue
         trained.append(values)
-        band(drawn, rows, x, metric, label, style)
-        kept = thin(values, most)
-        places = rows[x].to_numpy()[kept]
-        line(drawn, label, style, places, values[kept], mode="lines+markers", hovertemplate=hover)
         best = rows[rows["best"].astype(bool)].tail(1)
         if len(best) and style.opacity == 1:
             ring = {"color": style.colour, "symbol": f"{style.marker}-open", "size": 14, "line": {"width": 2}}

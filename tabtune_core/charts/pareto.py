@@ -50,7 +50,6 @@ def pareto(
     meaning, score, (title, size) = METRICS[metric], f"validation_{metric}", COSTS[x]
     drawn = figure(title, f"Validation {meaning.written} ({meaning.unit})", height=420)
     known = with_numbers(runs, x, score)
-    known = known.loc[np.isfinite(known[[x, score]].to_numpy(dtype=np.float64)).all(axis=1)]
     if known.empty:
         return say(drawn, "No finished run has these numbers")
     known.attrs = runs.attrs
@@ -59,27 +58,11 @@ def pareto(
     best = complete[front(complete, {x: True, score: not meaning.higher_is_better}, score_noise=score_noise)]
     points = np.unique(np.column_stack([best[x].astype("float64") / size, best[score].astype("float64")]), axis=0)
     stairs = {"color": FAINT, "width": 1.5, "dash": "dot", "shape": "hv"}
-    drawn.add_scatter(
-        x=points[:, 0], y=points[:, 1], mode="lines", name="Best trade-offs", hoverinfo="skip", line=stairs
-    )
-    form, places = meaning.form(known[score]), dict[str, tuple[float, str]]()
-    for label, rows, style in each_run(known):
-        inside = bool(fits[rows.index].all())
-        colour = style.colour if inside else FAINT
-        cost, scored = rows[x].to_numpy(dtype=np.float64) / size, rows[score].to_numpy(dtype=np.float64)
-        bars = {"thickness": 1.2, "width": 4, "color": colour}
-        drawn.add_scatter(
-            x=cost,
-            y=scored,
-            name=label,
-            mode="markers",
-            marker={"symbol": style.marker, "size": 12, "color": colour, "line": {"width": 1, "color": "white"}},
-            opacity=1.0 if inside else 0.45,
-            error_x={"array": cost_noise(x, cost * size) / size, **bars},
-            error_y={"array": rows[HALF].to_numpy(dtype=np.float64), **bars} if HALF in rows else None,
-            hovertemplate=f"{label}<br>{title}: %{{x:,.2f}}<br>{meaning.label}: %{{y:{form}}}<extra></extra>",
-        )
-        places[label] = (float(scored[0]), colour)
+    look = {"mode": "lines", "name": "Best trade-offs", "hoverinfo": "skip", "line": stairs}
+    drawn.add_scatter(x=points[:, 0], y=points[:, 1], **look)
+    form = meaning.form(known[score])
+    hover = f"<br>{title}: %{{x:,.2f}}<br>{meaning.label}: %{{y:{form}}}<extra></extra>"
+    places = _points(drawn, known, x, score, fits, hover)
     if len(places) > MOST_LABELS:
         ahead = set(best["run"].astype(str))
         places = {label: place for label, place in places.items() if label in ahead or label.startswith(LEVEL)}
@@ -95,3 +78,28 @@ def pareto(
         drawn.add_vline(most, line_color=FAINT, line_dash="dash", line_width=1.5)
     label_ends(drawn, places)
     return drawn
+
+
+def _points(
+    drawn: go.Figure, known: pd.DataFrame, x: str, score: str, fits: pd.Series, hover: str
+) -> dict[str, tuple[float, str]]:
+    """Draws each run with its bars, grey if it does not fit the limits; returns its height and colour by name."""
+    places, size = dict[str, tuple[float, str]](), COSTS[x][1]
+    for label, rows, style in each_run(known):
+        inside = bool(fits[rows.index].all())
+        colour = style.colour if inside else FAINT
+        cost, scored = rows[x].to_numpy(dtype=np.float64) / size, rows[score].to_numpy(dtype=np.float64)
+        bars = {"thickness": 1.2, "width": 4, "color": colour}
+        drawn.add_scatter(
+            x=cost,
+            y=scored,
+            name=label,
+            mode="markers",
+            marker={"symbol": style.marker, "size": 12, "color": colour, "line": {"width": 1, "color": "white"}},
+            opacity=1.0 if inside else 0.45,
+            error_x={"array": cost_noise(x, cost * size) / size, **bars},
+            error_y={"array": rows[HALF].to_numpy(dtype=np.float64), **bars} if HALF in rows else None,
+            hovertemplate=f"{label}{hover}",
+        )
+        places[label] = (float(scored[0]), colour)
+    return places

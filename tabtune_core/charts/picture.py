@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tabtune_core.charts.rank_curve import LINE, Answer, answer
-from tabtune_core.charts.style import FAINT, rank_colour, shortened
+from tabtune_core.charts.style import FAINT, moved_apart, rank_colour, shortened
 from tabtune_core.metrics import METRICS
 
 INK = "#0A121A"
@@ -42,9 +42,8 @@ def picture(runs: pd.DataFrame, metric: str, kind: str, *, title: str, text: str
     if pictured is None:
         _write(drawn, 0.35, 0.5, "No run has a result yet", size=12, color=FAINT)
     else:
-        _scores(
-            axes[0], pictured, meaning.form(pictured.best["score"] if len(pictured.best) else [*pictured.far.values()])
-        )
+        compared = pictured.best["score"] if len(pictured.best) else [*pictured.far.values()]
+        _scores(axes[0], pictured, meaning.form(compared))
         for axis, (unit, values) in zip(axes[1:], costs, strict=True):
             axis.plot(pictured.best["rank"], values, color=LINE, linewidth=1.2, zorder=1)
             axis.scatter(pictured.best["rank"], values, color=_colours(pictured), s=22, zorder=2)
@@ -82,15 +81,8 @@ def _scores(axis: Axes, pictured: Answer, form: str) -> None:
         axis.axhline(level, color=colour, linestyle=STRETCHES.get(dash, "-."), linewidth=1.6, zorder=1)
     axis.scatter(others["rank"], others["score"], color=FAINT, alpha=0.5, s=16, zorder=2, linewidths=0)
     if len(best):
-        axis.errorbar(
-            best["rank"],
-            best["score"],
-            yerr=best[["below", "above"]].fillna(0.0).to_numpy().T,
-            color=LINE,
-            linewidth=1.6,
-            capsize=4,
-            zorder=3,
-        )
+        bars = best[["below", "above"]].fillna(0.0).to_numpy().T
+        axis.errorbar(best["rank"], best["score"], yerr=bars, color=LINE, linewidth=1.6, capsize=4, zorder=3)
         axis.scatter(best["rank"], best["score"], color=_colours(pictured), s=80, zorder=4)
         top = best.loc[best["rank"] == pictured.leader, "score"].iloc[0]
         at: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center", "fontsize": 9}
@@ -98,9 +90,7 @@ def _scores(axis: Axes, pictured: Answer, form: str) -> None:
         axis.annotate(f"best {top:{form}}", (float(pictured.leader or 0), top), color=INK, bbox=behind, zorder=5, **at)
     axis.set_ylim(low, high)
     inside = sorted((level, name, colour) for name, (level, colour) in pictured.ends.items() if low <= level <= high)
-    places = [(level - low) / (high - low) for level, *_ in inside]
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + 0.075)
+    places = moved_apart([(level - low) / (high - low) for level, *_ in inside], 0.075, 1.0)
     for (_, name, colour), place in zip(inside, places, strict=True):
         shown: dict[str, Any] = {"xycoords": "axes fraction", "va": "center", "fontsize": 10, "parse_math": False}
         axis.annotate(f"● {shortened(name)}", (1.015, place), color=colour, **shown)

@@ -88,7 +88,6 @@ def answer(runs: pd.DataFrame, metric: str) -> Answer | None:
     """Returns what the picture shows of ``runs``, which are as in ``rank_curve``; None without a score."""
     column, higher = f"validation_{metric}", METRICS[metric].higher_is_better
     known = with_numbers(runs, column)
-    known = known[np.isfinite(known[column].astype("float64"))]
     if known.empty:
         return None
     lora = known[known["strategy"] == "peft"].astype({"rank": "float64"})
@@ -184,13 +183,10 @@ def best_of_each_rank(lora: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd
     costs = [name for name in COSTS if name in lora]
     status = lora["status"] if "status" in lora else pd.Series("finished", index=lora.index)
     notes = lora["note"] if "note" in lora else pd.Series("stopped at a rung", index=lora.index)
-    rows = [
-        {"rank": rank, "score": score, "above": 0.0, "below": 0.0, "state": note}
-        for rank, score, note in zip(
-            *(part[status == "outrun"] for part in (lora["rank"], lora[column], notes)), strict=True
-        )
-    ]
-    lora, status = lora[status != "outrun"], status[status != "outrun"]
+    outrun = status == "outrun"
+    stopped = zip(lora["rank"][outrun], lora[column][outrun], notes[outrun], strict=True)
+    rows = [{"rank": rank, "score": score, "above": 0.0, "below": 0.0, "state": note} for rank, score, note in stopped]
+    lora, status = lora[~outrun], status[~outrun]
     for values, same in lora.groupby(["rank", *settings], dropna=False):
         seeds = same.groupby("seed")[column].mean()
         half = float(same[HALF].iloc[0]) if HALF in same else np.nan

@@ -6,7 +6,7 @@ A categorical ``run`` column fixes the runs and their order, so that a run looks
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, count, repeat
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -170,8 +170,11 @@ def figure(x_title: str, y_title: str, *, height: int = 320) -> go.Figure:
 
 
 def with_numbers(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Returns the rows with a number in each of these columns; no rows if such a column is missing."""
-    return frame.dropna(subset=[*columns]) if set(columns) <= set(frame) else frame.iloc[:0]
+    """Returns the rows with a finite number in each of these columns; no rows if such a column is missing."""
+    if not set(columns) <= set(frame):
+        return frame.iloc[:0]
+    known: NDArray[np.bool_] = np.isfinite(frame[[*columns]].astype("float64").to_numpy()).all(axis=1)
+    return frame.loc[known]
 
 
 def say(drawn: go.Figure, text: str) -> go.Figure:
@@ -259,17 +262,24 @@ def spread(drawn: go.Figure) -> None:
     pixels = (last - first) * (drawn.layout.height - drawn.layout.margin.t - BELOW_PIXELS)
     inside = [one for one in labels if low <= one.y <= high and high > low]
     ends = [pixels * (one.y - low) / (high - low) for one in inside]
-    places = list(ends)
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + LABEL_PIXELS)
-    top = int(pixels) - 9 * bool(drawn.layout.updatemenus)  # below the button
-    for i, most in zip(reversed(range(len(places))), count(top, -LABEL_PIXELS), strict=False):
-        places[i] = min(places[i], most)
+    places = moved_apart(ends, LABEL_PIXELS, int(pixels) - 9 * bool(drawn.layout.updatemenus))  # below the button
     for one, end, place in zip(inside, ends, places, strict=True):
         one.yshift = round(place - end)
     longest = max((len(shortened(one.name)) for one in labels), default=0)
     if longest:
         drawn.layout.margin.r = max(84 if drawn.layout.updatemenus else 36, 22 + 6.5 * longest)
+
+
+def moved_apart(ends: Sequence[float], gap: float, top: float) -> list[float]:
+    """Returns rising heights at least ``gap`` apart and at most ``top``.
+
+    >>> moved_apart([1.0, 2.0, 9.0], 3, 10)
+    [1.0, 4.0, 9.0]
+    """
+    places = [*ends]
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
+    return [min(place, top - gap * above) for place, above in zip(places, reversed(range(len(places))), strict=True)]
 
 
 def shortened(name: str, most: int = 26) -> str:

@@ -81,9 +81,8 @@ class MitraModel(BaseModel):
         y_BC = torch.from_numpy(y_C[None])
         with torch.no_grad():
             if classes:
-                predicted = torch.softmax(
-                    outputs_of(self.module, x_BTF, y_BC.to(self.device))[0, :, :classes].cpu().double(), dim=-1
-                )
+                logits_QK = outputs_of(self.module, x_BTF, y_BC.to(self.device))[0, :, :classes].cpu().double()
+                predicted = torch.softmax(logits_QK, dim=-1)
             else:
                 low_B1, span_B1 = _range(y_BC)
                 labels_BC = self._labels(_scaled(y_BC, low_B1, span_B1).float().to(self.device))
@@ -107,11 +106,9 @@ class MitraModel(BaseModel):
 
     def _decoded(self, outputs_QO: Tensor) -> Tensor:
         """Returns scaled numbers ``(Q,)``: the output, or the mean of its value bins, as the release was evaluated."""
-        return (
-            outputs_QO
-            if self.outputs == 1
-            else torch.softmax(outputs_QO, dim=-1) @ (self._edges[:-1] + self._edges[1:]).cpu().double() / 2
-        )
+        if self.outputs == 1:
+            return outputs_QO
+        return torch.softmax(outputs_QO, dim=-1) @ (self._edges[:-1] + self._edges[1:]).cpu().double() / 2
 
 
 def outputs_of(module: nn.Module, x_BTF: Tensor, y_BC: Tensor) -> Tensor:

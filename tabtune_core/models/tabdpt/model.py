@@ -105,9 +105,8 @@ class TabDPTModel(BaseModel):
         y_BC = torch.from_numpy(y_C[None])
         with torch.no_grad():
             if classes:
-                return np.asarray(
-                    self._class_scores(x_BTF, y_BC.to(self.device), classes)[0].cpu().double().softmax(dim=-1).numpy()
-                )
+                logits_QK = self._class_scores(x_BTF, y_BC.to(self.device), classes)[0].cpu().double()
+                return np.asarray(logits_QK.softmax(dim=-1).numpy())
             mean_B1, deviation_B1 = standard(y_BC)
             logits_BQN = self._bin_logits(x_BTF, ((y_BC - mean_B1) / deviation_B1).float().to(self.device))
             place_BQ = logits_BQN.cpu().double().softmax(dim=-1) @ self._places_N.cpu().double()
@@ -177,17 +176,12 @@ def read_checkpoint(path: Path, card: ModelCard, task: Task) -> tuple[Network, s
         if "cfg" not in beside:
             raise Damaged("its metadata lacks the entry 'cfg'")
         if any(name.startswith(("y_encoder.", "y_encoders.")) for name in tensors):
-            raise Damaged(
-                "it holds the weights of TabDPT 1.2 or earlier; the installed tabdpt package reads those of 1.3"
-            )
+            raise Damaged("it holds the weights of TabDPT 1.2 or earlier; the installed tabdpt package reads 1.3")
         check_config(read_json(beside["cfg"].encode())["model"])
     with refused_as(CheckpointError, f"{path} does not fit the installed tabdpt package", WAY_OUT):
         with torch.device("meta"):
-            Network.load(
-                {name: tensor.to("meta") for name, tensor in tensors.items()},
-                _settings(beside["cfg"], "meta"),
-                use_flash=False,
-            )
+            empty = {name: tensor.to("meta") for name, tensor in tensors.items()}
+            Network.load(empty, _settings(beside["cfg"], "meta"), use_flash=False)
         return Network.load(tensors, _settings(beside["cfg"], "cpu"), use_flash=False), beside["cfg"]
 
 

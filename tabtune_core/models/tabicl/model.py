@@ -48,12 +48,8 @@ class TabICLModel(BaseModel):
         lean(self.module)
         set_flash_attn3_enabled(False)  # in training and recomputed blocks: if installed, it computes in fp16
         self._inference = InferenceConfig()
-        stage = {
-            "device": device,
-            "use_amp": False,
-            "use_fa3": False,
-            "verbose": False,
-        }  # fp32: scores of runs are compared to 1e-6
+        # fp32: scores of runs are compared to 1e-6
+        stage = {"device": device, "use_amp": False, "use_fa3": False, "verbose": False}
         self._inference.update_from_dict({name: dict(stage) for name in ("COL_CONFIG", "ROW_CONFIG", "ICL_CONFIG")})
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
@@ -61,9 +57,8 @@ class TabICLModel(BaseModel):
         mean_F = np.nan_to_num(np.nanmean(np.where(np.isnan(x_CF).all(axis=0), 0.0, x_CF), axis=0))
         filled_CF = np.where(np.isnan(x_CF), mean_F, x_CF)
         varying = UniqueFeatureFilter().fit(filled_CF)
-        scale = PreprocessingPipeline(normalization_method="none", outlier_threshold=4.0, random_state=0).fit(
-            varying.transform(filled_CF)
-        )
+        scale = PreprocessingPipeline(normalization_method="none", outlier_threshold=4.0, random_state=0)
+        scale.fit(varying.transform(filled_CF))
 
         def transform(x_NF: Encoded) -> Array:
             filled_NF = np.where(np.isnan(x_NF), mean_F, x_NF)
@@ -93,9 +88,8 @@ class TabICLModel(BaseModel):
             if scaler is not None:
                 outputs = own.predict_stats(x_BTF, y_BC, "mean", inference_config=self._inference)
             else:
-                outputs = own(
-                    x_BTF, y_BC, return_logits=True, softmax_temperature=TEMPERATURE, inference_config=self._inference
-                )
+                softmax = {"return_logits": True, "softmax_temperature": TEMPERATURE}
+                outputs = own(x_BTF, y_BC, **softmax, inference_config=self._inference)
         return _answers(outputs[0], scaler, classes)
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
@@ -104,9 +98,7 @@ class TabICLModel(BaseModel):
         if mode is None or classes > (self.native_classes or classes):  # upstream's class tree has no cache
             return super().read_context(x_CF, y_C, classes)
         y_BC, scaler = self._shown(y_C, classes)
-        options = {"inference_config": self._inference} | (
-            {"softmax_temperature": TEMPERATURE} if scaler is None else {}
-        )
+        softmax = {"softmax_temperature": TEMPERATURE} if scaler is None else {}
         with torch.no_grad(), on_device(self.device):
             reader = of_one_call(self.module)
             reader.forward_with_cache(self._tensor(x_CF), y_BC, cache_mode=mode, inference_config=self._inference)
@@ -116,7 +108,7 @@ class TabICLModel(BaseModel):
             own = of_one_call(self.module)
             ask = own.forward_with_cache if scaler is None else own.predict_stats_with_cache
             with torch.no_grad(), on_device(self.device):
-                outputs_BQ = ask(X_test=self._tensor(x_QF), cache=cache, **options)
+                outputs_BQ = ask(X_test=self._tensor(x_QF), cache=cache, **softmax, inference_config=self._inference)
             return _answers(outputs_BQ[0], scaler, classes)
 
         return predict
@@ -172,9 +164,7 @@ MODEL = TabICLModel
 
 def stages(module: nn.Module) -> Stages:
     """Returns the stages: columns, rows, then blocks; the first two outputs are copied, as upstream overwrites them."""
-    columns, rows, in_context = (
-        module.get_submodule(name) for name in ("col_embedder", "row_interactor", "icl_predictor")
-    )
+    columns, rows, in_context = map(module.get_submodule, ("col_embedder", "row_interactor", "icl_predictor"))
     cell, deep = int(columns.embed_dim), int(rows.embed_dim) * int(rows.num_cls)  # type: ignore[arg-type]
 
     blocks = list(in_context.get_submodule("tf_icl.blocks").children())
@@ -185,29 +175,24 @@ def stages(module: nn.Module) -> Stages:
     def block(i: int) -> Stage:
         """Makes the stage of a block; the last block computes outputs for the query rows only, see ``lean_forward``."""
         last = i == len(blocks) - 1
-        return Stage(
-            path=f"icl_predictor.tf_icl.blocks.{i}",
-            skip=first_of,
-            keep=lambda output, *_, **__: [output],
-            give=lambda take, q, *, train_size=None, **_: take(
-                *q.shape[:-2], q.shape[-2] - last * (train_size or 0), q.shape[-1]
-            ),
-        )
 
-    first = (
-        Stage(
-            path="col_embedder", skip=first_of, keep=copied, give=lambda take, x, *_, **__: take(*x.shape[:2], -1, cell)
-        ),
-        Stage(
-            path="row_interactor",
-            skip=lambda x, *_, **__: x.new_zeros(*x.shape[:2], deep),
-            keep=copied,
-            give=lambda take, x, *_, **__: take(*x.shape[:2], deep),
-        ),
-        Stage(path="icl_predictor.y_encoder"),
+        def give(take: Any, q: Tensor, *, train_size: int | None = None, **_: Any) -> Tensor:
+            kept: Tensor = take(*q.shape[:-2], q.shape[-2] - last * (train_size or 0), q.shape[-1])
+            return kept
+
+        path = f"icl_predictor.tf_icl.blocks.{i}"
+        return Stage(path=path, skip=first_of, keep=lambda output, *_, **__: [output], give=give)
+
+    embedded = Stage(
+        path="col_embedder", skip=first_of, keep=copied, give=lambda take, x, *_, **__: take(*x.shape[:2], -1, cell)
     )
-    after = [f"icl_predictor.{name}" for name in ("ln", "decoder") if hasattr(in_context, name)]
-    return Stages(
-        every=(*first, *(block(i) for i, _ in enumerate(blocks)), *(Stage(path=path) for path in after)),
-        entries=("forward", "_inference_forward"),
+    joined = Stage(
+        path="row_interactor",
+        skip=lambda x, *_, **__: x.new_zeros(*x.shape[:2], deep),
+        keep=copied,
+        give=lambda take, x, *_, **__: take(*x.shape[:2], deep),
     )
+    plain = ["y_encoder", *(name for name in ("ln", "decoder") if hasattr(in_context, name))]
+    encoder, *after = (Stage(path=f"icl_predictor.{name}") for name in plain)
+    every = (embedded, joined, encoder, *(block(i) for i, _ in enumerate(blocks)), *after)
+    return Stages(every=every, entries=("forward", "_inference_forward"))

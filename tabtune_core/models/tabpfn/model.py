@@ -121,36 +121,30 @@ class TabPFNModel(BaseModel):
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
         """Uses upstream's cache of keys and values, of one head per block and pair, if it fits ``CACHE_BYTES``."""
         pairs = -(-x_CF.shape[1] // self.module.features_per_group) + 1
-        of_row = (
-            2 * len(self.module.blocks) * pairs * self.module.emsize // self.config["nhead"] * torch.float32.itemsize
-        )
-        if len(x_CF) * of_row > CACHE_BYTES:
+        numbers = 2 * len(x_CF) * len(self.module.blocks) * pairs * (self.module.emsize // self.config["nhead"])
+        if numbers * torch.float32.itemsize > CACHE_BYTES:
             return super().read_context(x_CF, y_C, classes)
         y_BC, mean, scale = self._shown(y_C, classes)
         with torch.no_grad():
-            # the class's own forward, not one that replaces stages with cached outputs, which contain no keys and
-            # values
+            # the class's own forward, not one that replaces stages with cached outputs, without keys and values
             forward = type(self.module).forward
             _, cache = forward(self.module, self._tensor(x_CF).transpose(0, 1), y_BC.T.float(), return_kv_cache=True)
 
         def predict(x_QF: Array) -> NDArray[np.float64]:
             with torch.no_grad():
                 x_QBF = self._tensor(x_QF).transpose(0, 1)
-                outputs_QBO, _ = forward(
-                    self.module, x_QBF, None, kv_cache=cache, return_kv_cache=True, x_is_test_only=True
-                )
+                cached = {"kv_cache": cache, "return_kv_cache": True, "x_is_test_only": True}
+                outputs_QBO, _ = forward(self.module, x_QBF, None, **cached)
                 return self._answers(outputs_QBO.transpose(0, 1) / self._opened.temperature, y_BC, classes, mean, scale)
 
         return predict
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint that ``tabpfn.TabPFNClassifier(model_path=...)`` opens, with the licence of its base."""
-        bars = (
-            {}
-            if self._bars is None
-            else {"borders": self._bars.borders, "losses_per_bucket": torch.zeros_like(self._bars.borders[1:])}
-        )
-        tensors = {**self.module.state_dict(), **{f"{CRITERION}{name}": tensor for name, tensor in bars.items()}}
+        tensors = dict(self.module.state_dict())
+        if self._bars is not None:
+            borders = self._bars.borders
+            tensors |= {f"{CRITERION}borders": borders, f"{CRITERION}losses_per_bucket": torch.zeros_like(borders[1:])}
         with in_one_move(path) as partial, partial.open("wb") as stream:  # torch's own errors hide that a disk is full
             torch.save({**self._opened.entries, "state_dict": tensors, "licence": str(self.source.licence)}, stream)
 
@@ -174,11 +168,10 @@ class TabPFNModel(BaseModel):
     ) -> NDArray[np.float64]:
         """Turns the outputs of one table into probabilities or numbers."""
         outputs = outputs_BQO.double()
-        answers = (
-            torch.softmax(self._by_class(outputs, y_BC, classes), dim=-1)
-            if self._bars is None
-            else mean + scale * self._bars.mean(outputs)
-        )
+        if self._bars is None:
+            answers = torch.softmax(self._by_class(outputs, y_BC, classes), dim=-1)
+        else:
+            answers = mean + scale * self._bars.mean(outputs)
         return np.asarray(answers[0].cpu().numpy())
 
     def _by_class(self, outputs_BQO: Tensor, y_BC: Tensor, classes: int) -> Tensor:
@@ -252,15 +245,7 @@ def stages(module: nn.Module) -> Stages:
         )
 
     columns = ("feature_group_embedder", "feature_positional_embedding_embeddings")
-    first = (
-        ("target_embedder", *columns)
-        if isinstance(module, TabPFNV2)
-        else (*columns, "target_embedder", "add_thinking_rows")
-    )
-    return Stages(
-        every=(
-            *(Stage(path=path) for path in first),
-            *(block(i) for i, _ in enumerate(module.get_submodule("blocks").children())),
-            Stage(path="output_projection"),
-        )
-    )
+    later = (*columns, "target_embedder", "add_thinking_rows")
+    first = [Stage(path=path) for path in (("target_embedder", *columns) if isinstance(module, TabPFNV2) else later)]
+    blocks = [block(i) for i, _ in enumerate(module.get_submodule("blocks").children())]
+    return Stages(every=(*first, *blocks, Stage(path="output_projection")))
