@@ -57,9 +57,7 @@ def queue(store, *targets, devices=(), **more):
     """Queues fake runs that act by their targets, on 'auto' unless ``devices`` are given, and returns their ids."""
     wanted = devices or ["auto"] * len(targets)
     pairs = zip(targets, wanted, strict=True)
-    return store.add_sweep(
-        [RunSettings(dataset="d", target=target, device=device, **more) for target, device in pairs]
-    )[1]
+    return store.add_sweep([RunSettings(dataset="d", target=target, device=on, **more) for target, on in pairs])[1]
 
 
 def wait_until(condition):

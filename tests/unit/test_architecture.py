@@ -99,10 +99,7 @@ def test_imports_point_down():
 
 def test_there_are_no_circular_imports():
     """Imports within functions and only for types count too."""
-    files = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-        for path in every_module()
-    }
+    files = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in every_module()}
     known = {
         name: {end for end in map(partial(file_of, files), imported(path.read_text())) if end} - {name}
         for name, path in files.items()
@@ -170,9 +167,7 @@ def test_a_walk_names_existing_files_and_functions():
     assert [(file, name) for file, name in ROOM.findall(WALKS) if name not in set(names_in(ROOT / file))] == []
 
 
-@pytest.mark.parametrize(
-    "walk", re.split(r"^## ", WALKS, flags=re.MULTILINE)[1:], ids=lambda walk: walk.partition("\n")[0]
-)
+@pytest.mark.parametrize("walk", re.split(r"^## ", WALKS, flags=re.MULTILINE)[1:], ids=lambda walk: walk.split("\n")[0])
 def test_a_walk_is_short_and_each_of_its_lines_has_the_right_form(walk):
     title, _, rooms = walk.partition("\n")
     lines = [line for line in rooms.splitlines() if line.strip()]

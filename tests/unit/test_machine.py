@@ -169,9 +169,7 @@ def test_the_library_is_opened_once_and_again_after_a_failure(driver):
 
 
 @pytest.mark.parametrize(("order", "free", "freest"), [("PCI_BUS_ID", {"GPU-bb33": 9}, 2), (None, {"GPU-bb33": 9}, 0)])
-def test_the_gpu_with_the_most_free_memory_is_named_if_torch_and_driver_count_alike(
-    driver, monkeypatch, order, free, freest
-):
+def test_the_gpu_with_the_most_free_memory_is_named_if_torch_counts_so_too(driver, monkeypatch, order, free, freest):
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     if order is not None:
         monkeypatch.setenv("CUDA_DEVICE_ORDER", order)

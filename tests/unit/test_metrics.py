@@ -15,8 +15,12 @@ WRONG_ONCE = np.array([[0.8, 0.2], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]])
 @pytest.mark.parametrize(
     ("name", "perfect", "coin"),
     [
-        *[("log_loss", 0, np.log(2)), ("brier", 0, 0.5), ("ece", 0, 0)],
-        *[("roc_auc", 1, 0.5), ("accuracy", 1, 0.5), ("mcc", 1, 0)],
+        ("log_loss", 0, np.log(2)),
+        ("brier", 0, 0.5),
+        ("ece", 0, 0),
+        ("roc_auc", 1, 0.5),
+        ("accuracy", 1, 0.5),
+        ("mcc", 1, 0),
     ],
 )
 def test_a_perfect_and_a_guessing_model_have_their_known_scores(name, perfect, coin):

@@ -108,10 +108,7 @@ def test_single_params_can_be_searched_and_set_by_nested_names():
     given = {"device": "cpu", "steps": 6, "peft_config": {"r": 2}}
     search = GridSearchCV(
         make_pipeline(FunctionTransformer(), TabularPipeline("tabicl-mini", "peft", given)),
-        {
-            "tabularpipeline__tuning_params__steps": np.array([1, 2]),
-            "tabularpipeline__tuning_params__lora_rank": np.array([3]),
-        },
+        {f"tabularpipeline__tuning_params__{n}": np.array(v) for n, v in {"steps": [1, 2], "lora_rank": [3]}.items()},
         cv=ShuffleSplit(1, random_state=0),
         error_score="raise",
     ).fit(X, y)
@@ -147,9 +144,7 @@ def test_a_column_whose_scale_hides_its_values_from_a_model_is_named(model, scal
     if not CATALOGUE[model].family.installed:
         pytest.skip(f"{CATALOGUE[model].family.distribution} is not installed")
     current = np.random.default_rng(0).normal(size=80)
-    X = pd.DataFrame(
-        {"word": list("abcd") * 20, "empty": np.nan, "current": np.r_[current[:-1], current[-1] + far] * scale}
-    )
+    X = pd.DataFrame({"word": [*"abcd"] * 20, "no": np.nan, "current": np.r_[current[:-1], current[-1] + far] * scale})
     y = current > 0
     pipeline = TabularPipeline(model, "inference", {"device": "cpu"}).fit(X, y)
     told = [note.text for note in of(Note, pipeline) if "hardly sees 'current'" in note.text]

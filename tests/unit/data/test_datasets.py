@@ -40,7 +40,7 @@ def test_a_table_comes_back_as_it_was_read(tmp_path):
         assert getattr(added, part) == getattr(table, part)
     pd.testing.assert_frame_equal(load_frame(tmp_path, added.id), table.frame)
     pd.testing.assert_frame_equal(preview(tmp_path, added.id, rows=2), table.frame.head(2))
-    assert sorted(path.name for path in (tmp_path / "datasets" / added.id).iterdir()) == [
+    assert sorted(p.name for p in (tmp_path / "datasets" / added.id).iterdir()) == [
         "source",
         "table.json",
         "table.parquet",
@@ -110,9 +110,7 @@ def test_a_sample_is_no_larger_than_the_limit_and_the_same_each_time(tmp_path):
     assert 0.7 * limit < dataset.size_bytes <= limit and dataset.id == again.id
 
 
-@pytest.mark.parametrize(
-    ("packed", "rows", "message"), [(True, 100, "from plain text"), (False, None, "with --rows N")]
-)
+@pytest.mark.parametrize(("packed", "rows", "message"), [(True, 100, "from plain text"), (False, None, "with --rows")])
 def test_a_file_over_the_limit_is_refused_with_a_way_out_unless_sampled(tmp_path, packed, rows, message):
     path = large_file(tmp_path)
     if packed:
@@ -168,9 +166,7 @@ def test_each_sample_table_has_its_label_proposed(tmp_path, name, target):
 
 
 def test_an_unreadable_table_is_named_and_does_not_hide_the_others(tmp_path, monkeypatch):
-    first, second = (
-        add_dataset(tmp_path, f"a,y\n1,{word}\n2,no\n".encode() * 20, f"{word}.csv") for word in ("yes", "maybe")
-    )
+    first, second = (add_dataset(tmp_path, f"a,y\n1,{y}\n2,no\n".encode() * 20, f"{y}.csv") for y in ("yes", "maybe"))
     real = Path.read_text
 
     def refuse(self, *given, **more):

@@ -114,9 +114,7 @@ def test_the_id_of_the_test_rows_changes_with_the_settings_that_draw_them():
     run = RunSettings(dataset="d", target="y")
     drawing = {"split_seed": 7, "test_share": 0.3, "dataset": "e", "target": "z", "split_at_median": True}
     drawing |= {"train": TrainSettings(test_rows=10)}
-    by_column = [
-        dataclasses.replace(run, split_by=by, split_column=column) for by in ("time", "group") for column in "ab"
-    ]
+    by_column = [dataclasses.replace(run, split_by=by, split_column=name) for by in ("time", "group") for name in "ab"]
     others = [dataclasses.replace(run, **{name: value}) for name, value in drawing.items()] + by_column
     assert len({one.test_set for one in (run, *others)}) == 1 + len(others)
     for name, value in {

@@ -152,12 +152,7 @@ def test_large_parts_are_sampled_within_themselves():
             {"customer": ["a", "b", "c", None, None, None, None] * 85 + ["a"] * 5},
             "which is missing in 57% of the rows",
         ),
-        (
-            "day",
-            "time",
-            {"day": [None] * 400 + [pd.Timestamp("2024-01-01")] * 200},
-            "which is missing in 67% of the rows",
-        ),
+        ("day", "time", {"day": [None] * 400 + [pd.Timestamp("2024-01-01")] * 200}, "is missing in 67% of the rows"),
         ("customer", "time", {}, "'customer', which holds words such as 'c"),
     ],
 )
@@ -188,11 +183,7 @@ def test_the_target_cannot_split_and_a_class_missing_in_a_part_is_reported():
         plan_split(table(), settings(split_by="group", split_column="label"))
     frame = pd.DataFrame({"time": np.arange(600.0), "label": ["a", "b", "c"] * 120 + ["a", "b"] * 120})
     by_time = {"split_by": "time", "split_column": "time"}
-    assert [one.code for one in plan_split(frame, settings(**by_time))[1]] == [
-        "split",
-        "split-validation",
-        "split-test",
-    ]
+    assert [it.code for it in plan_split(frame, settings(**by_time))[1]] == ["split", "split-validation", "split-test"]
     assert plan_split(frame, settings())[1] == ()
 
 

@@ -77,9 +77,7 @@ def test_a_shortage_in_the_process_is_raised_by_the_caller(tmp_path, left):
         table.write_text("a,b\n" + "".join(f"{i},{i * 0.37}\n" for i in range(200_000)))
         (disk / "datasets").mkdir()
         filler = fill(disk)
-        os.truncate(
-            filler, filler.stat().st_size - left
-        )  # room for folders, perhaps for messages, but not for the table
+        os.truncate(filler, filler.stat().st_size - left)  # room for folders, but not for the table
         with pytest.raises(ShortageError, match="is full"):
             started(disk, table).result()
         assert list((disk / "datasets").iterdir()) == []

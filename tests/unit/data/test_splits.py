@@ -57,7 +57,7 @@ def test_a_share_of_0_holds_out_no_row():
 def test_a_large_table_is_sampled_with_every_class():
     values = labels(a=5000, b=40)
     split = split_rows(
-        values, SplitRule(seed=0, **{**SHARES, "context_rows": 100, "validation_rows": 50, "test_rows": 60})
+        values, SplitRule(seed=0, **SHARES | {"context_rows": 100, "validation_rows": 50, "test_rows": 60})
     )
     assert (len(split.context), len(split.validation), len(split.test)) == (100, 50, 60)
     assert set(split.context) <= set(split.train)
@@ -78,9 +78,7 @@ def test_a_sample_keeps_a_class_that_a_simple_draw_would_lose():
 def test_the_context_size_moves_no_held_out_row_and_a_smaller_context_is_a_subset():
     values = labels(a=700, b=300)
     few, more, every = (
-        split_rows(
-            values, SplitRule(seed=0, **{**SHARES, "context_rows": rows, "validation_rows": 50, "test_rows": 60})
-        )
+        split_rows(values, SplitRule(seed=0, **SHARES | {"context_rows": rows, "validation_rows": 50, "test_rows": 60}))
         for rows in (100, 300, None)
     )
     for other in (more, every):

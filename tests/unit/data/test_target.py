@@ -39,7 +39,7 @@ def table(**label):
         ({"TenYearCHD": [0, 1] * 30}, "TenYearCHD", "classification"),
         ({"loan_status": ["k", "l"] * 30, "key": [f"K{row}" for row in range(ROWS)]}, "loan_status", "classification"),
         (
-            {"result": ["k", "l"] * 30, **{f"item_{n}": np.linspace(n, 4, ROWS) for n in range(4)}},
+            {"result": ["k", "l"] * 30, **{f"i_{n}": np.linspace(n, 4, ROWS) for n in range(4)}},
             "result",
             "classification",
         ),
@@ -160,9 +160,7 @@ def test_a_split_at_the_median_that_does_not_give_two_classes_is_refused(values,
 def test_a_class_below_a_tenth_is_reported_with_the_way_out(rows, told):
     labels = [name for name, count in rows.items() for _ in range(count)]
     frame = pd.DataFrame({"a": np.arange(len(labels)) % 7, "label": labels})
-    found = [
-        finding.message for finding in check_label(frame, "label", max_classes=None) if finding.code == "imbalance"
-    ]
+    found = [told.message for told in check_label(frame, "label", max_classes=None) if told.code == "imbalance"]
     assert len(found) == told
     for message in found:
         assert message.startswith(

@@ -41,9 +41,7 @@ def filled(name):
     """Returns a conversion to a type without a missing value; for a column that needs one, pandas takes floats or
     objects.
     """
-    return lambda column: column.astype(
-        name if column.notna().all() else {"b": object}.get(np.dtype(name).kind, "float64")
-    )
+    return lambda column: column.astype(name if column.notna().all() else {"b": object}.get(np.dtype(name).kind, float))
 
 
 WHOLE = {
@@ -55,7 +53,7 @@ WHOLE = {
     **{str(kind): arrow(kind) for kind in (pa.int8(), pa.uint64(), pa.float32(), pa.decimal128(9, 2))},
     "Decimal": each(Decimal),
     "mixed": lambda column: pd.Series(
-        [float(v) if i % 2 and v is not None else v for i, v in enumerate(column)], dtype=object
+        [v if v is None else (v, float(v))[i % 2] for i, v in enumerate(column)], dtype=object
     ),
     "sparse": lambda column: column.astype("float64").astype("Sparse[float64]"),
     "category": as_type("category"),
@@ -166,9 +164,7 @@ def held(made, place):
 
 def fitted(frame):
     kinds = {name: column_kind(frame[name]) for name in frame}
-    return FeatureEncoder.fit(
-        frame, kinds | dict.fromkeys([n for n, kind in kinds.items() if kind == "text"], "category"), None
-    )
+    return FeatureEncoder.fit(frame, kinds | dict.fromkeys([n for n in kinds if kinds[n] == "text"], "category"), None)
 
 
 @settings(max_examples=80, deadline=None)
@@ -187,9 +183,7 @@ def test_features_do_not_depend_on_the_type_that_holds_a_value(made, chance):
     for i, name in enumerate(encoder.columns):
         place = count_features({before: kinds.get(before, "number") for before in encoder.columns[:i]}, None)
         seen = expected[:, place] >= 0 if name in encoder.categories else ~np.isnan(expected[:, place])
-        np.testing.assert_array_equal(
-            seen, plain(made[int(name)]).notna(), err_msg="a value is there where there was one"
-        )
+        np.testing.assert_array_equal(seen, plain(made[int(name)]).notna(), err_msg="a value where there was one")
 
 
 @settings(max_examples=6, deadline=None)

@@ -40,9 +40,7 @@ def changed(kept, path, facts=lambda facts: None, value=None):
     return path
 
 
-@pytest.mark.parametrize(
-    ("value", "told"), [(np.nan, "holds NaN or Infinity"), (np.inf, "holds NaN or Infinity"), (3e38, "")]
-)
+@pytest.mark.parametrize(("value", "told"), [(np.nan, "holds NaN or"), (np.inf, "holds NaN or Infinity"), (3e38, "")])
 def test_the_command_line_neither_predicts_nor_merges_with_non_finite_numbers(kept, tmp_path, capsys, value, told):
     adapter, merged = changed(kept, tmp_path / "adapter.zip", value=value), tmp_path / "merged.ckpt"
     rows = ["--context", str(kept / "kept.csv"), "--device", "cpu"]

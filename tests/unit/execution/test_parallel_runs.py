@@ -135,9 +135,7 @@ def test_the_need_of_a_run_equals_the_estimate_before_its_launch_without_opening
     features = features_of(table.columns, run)
     shown = with_shown_rows(run, features=features, memory_bytes=machine_memory()[1], on_gpu=False)
     sizes = Sizes.plan(shown, plan_split(load_frame(store.home, run.dataset), run)[0], features=features, classes=2)
-    known, of_a_missing_table, reference = store.add_sweep(
-        [run, run.changed(dataset="0" * 64), run.with_strategy("linear")]
-    )[1]
+    known, missing, reference = store.add_sweep([run, run.changed(dataset="0" * 64), run.with_strategy("linear")])[1]
     need_of = local.needs_of(store)
     assert need_of(known) == pytest.approx(need_of_plan([run], get_card(run.model), sizes, on_gpu=False).most, rel=0.01)
-    assert [need_of(run_id) for run_id in (of_a_missing_table, reference, "deleted")] == [PROCESS_BYTES] * 3
+    assert [need_of(run_id) for run_id in (missing, reference, "deleted")] == [PROCESS_BYTES] * 3

@@ -69,10 +69,7 @@ def test_duplicate_encrypted_and_otherwise_compressed_members_are_refused(tmp_pa
     path.write_bytes(data)
     with pytest.raises(Damaged, match="is encrypted"), open_archive(path):
         pass
-    with (
-        pytest.raises(Damaged, match="compressed in a way"),
-        open_archive(zipped(path, [("a", b"1")], zipfile.ZIP_LZMA)),
-    ):
+    with pytest.raises(Damaged, match="compressed in a"), open_archive(zipped(path, [("a", b"1")], zipfile.ZIP_LZMA)):
         pass
 
 
@@ -127,9 +124,7 @@ def test_values_and_tensors_written_by_torch_save_are_read(tmp_path):
     values = {
         "config": OrderedDict(a=[1, -(2**40), None, True], b=shared, c=shared),
         "state": torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)).state_dict(),
-        "kinds": [
-            torch.ones(2, dtype=kind) for kind in (torch.bfloat16, torch.float16, torch.float64, torch.int8, torch.bool)
-        ],
+        "kinds": [torch.ones(2, dtype=of) for of in (torch.bfloat16, torch.half, torch.double, torch.int8, torch.bool)],
         "parameter": torch.nn.Parameter(torch.ones(2)),
         "shape": torch.ones(2, 3).shape,
     }

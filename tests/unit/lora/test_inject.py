@@ -78,9 +78,7 @@ def test_the_rank_is_capped_layer_by_layer_and_keeps_its_scaling():
     module = tiny_module()
     report = adapted(module, rank=24)
     widths = {layer.path: min(layer.out_features, layer.in_features) for layer in report.layers}
-    assert {layer.path: layer.rank for layer in report.layers} == {
-        path: min(24, width) for path, width in widths.items()
-    }
+    assert {layer.path: layer.rank for layer in report.layers} == {at: min(24, width) for at, width in widths.items()}
     assert {layer.alpha / layer.rank for layer in report.layers} == {2.0}
     scaled = adapted(tiny_module(), use_rslora=True, rank=16, alpha=8).layers
     assert {round(layer.scaling, 12) for layer in scaled} == {2.0} and any(layer.capped for layer in scaled)
@@ -91,9 +89,7 @@ def test_the_rank_is_capped_layer_by_layer_and_keeps_its_scaling():
 
 def test_a_target_that_matches_nothing_names_the_parts_that_exist():
     module = tiny_module()
-    with pytest.raises(
-        TargetError, match=r"No linear layer under 'col_embeder'\. Modules that .*: col_embedder\.in_linear"
-    ):
+    with pytest.raises(TargetError, match=r"No linear layer under 'col_embeder'\. Modules .*: col_embedder\.in_l"):
         adapted(module, targets=("row_interactor", "col_embeder"))
     assert all(p.requires_grad for n, p in module.named_parameters() if "rope" not in n), "a refusal changes nothing"
 
@@ -195,24 +191,12 @@ def test_the_biases_of_adapted_layers_or_all_used_ones_train():
         ),
         (
             {"targets": ("head",), "rank_pattern": {"heed": 2}},
-            r"rank_pattern names 'heed', .*\. Adapted are head\.0, head",
+            r"rank_pattern names 'heed', .*Adapted are head\.0, head",
         ),
-        (
-            {"targets": ("head",), "alpha_pattern": {"heed": 2}},
-            "alpha_pattern names 'heed', which no adapted layer has",
-        ),
-        (
-            {"rank_pattern": {"q_gate": 5}},
-            "Rank 5 is above the cap of every layer that the rank pattern gives it to: .* 2",
-        ),
-        (
-            {"rank": 99, "targets": ("q_gate",)},
-            "Rank 99 is above the cap of every target: their largest weight allows 2",
-        ),
-        (
-            {"targets": ("encoder", "reg_y_encoders")},
-            "does not use 'reg_y_encoders' for this task: an adapter there would",
-        ),
+        ({"targets": ("head",), "alpha_pattern": {"heed": 2}}, "alpha_pattern names 'heed', which no adapted layer"),
+        ({"rank_pattern": {"q_gate": 5}}, "Rank 5 is above the cap of every layer that the rank pattern gives it.* 2"),
+        ({"rank": 99, "targets": ("q_gate",)}, "Rank 99 is above the cap of every target: their largest .* allows 2"),
+        ({"targets": ("encoder", "reg_y_encoders")}, "does not use 'reg_y_encoders' for this task: an adapter there"),
     ],
 )
 def test_what_could_not_train_is_refused_by_name(how, why):
@@ -260,8 +244,6 @@ def test_parts_that_a_task_does_not_use_are_not_adapted():
 def test_dora_on_rows_without_a_length_is_refused():
     module = tiny_tabdpt()
     torch.nn.init.zeros_(module.head[0].weight[3])
-    with pytest.raises(
-        TargetError, match=r"a row of zeros has no direction. There are such rows in head\.0. Leave use"
-    ):
+    with pytest.raises(TargetError, match=r"a row of zeros has no direction. There are such rows in head\.0"):
         adapted(module, OF_TABDPT, use_dora=True)
     assert adapted(module, OF_TABDPT).layers

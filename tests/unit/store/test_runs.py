@@ -178,11 +178,7 @@ def test_each_job_is_claimed_once(store):
         store.delete_job(jobs[0])
     store.finish_job(jobs[0], "finished", result={"a": 1})
     store.finish_job(jobs[0], "failed", error="too late")
-    assert (store.job(jobs[0]).status, store.job(jobs[0]).result, store.job(jobs[0]).error) == (
-        "finished",
-        {"a": 1},
-        None,
-    )
+    assert ((job := store.job(jobs[0])).status, job.result, job.error) == ("finished", {"a": 1}, None)
     store.delete_job(jobs[0])
     assert [job.id for job in store.jobs()] == [jobs[1]]
 

@@ -35,9 +35,7 @@ FACTORS = {"A": np.ones((2, 128), np.float32), "B": np.ones((256, 2), np.float32
 
 def factors(**changes):
     """Returns the tensors of a valid package, with another A or B; None leaves one out."""
-    named = {
-        f"base_model.model.{LAYER['path']}.lora_{side}.weight": value for side, value in (FACTORS | changes).items()
-    }
+    named = {f"base_model.model.{LAYER['path']}.lora_{side}.weight": of for side, of in (FACTORS | changes).items()}
     return safetensors.numpy.save({name: value for name, value in named.items() if value is not None})
 
 
@@ -138,20 +136,14 @@ REFUSED = {
     "an entry of a later version": (says(loader="x"), "it has the entry 'loader', which this version does not"),
     "a setting of a later version": (with_settings(speed=3), "Unknown setting 'speed'"),
     "no tensors": (package({TENSORS: safetensors.numpy.save({})}), "there is no adapter in it"),
-    "only one factor": (
-        package({TENSORS: factors(B=None)}),
-        "the factors of its layer 'icl_predictor.decoder.0' have the shapes",
-    ),
+    "only one factor": (package({TENSORS: factors(B=None)}), "the factors of its layer 'icl_predictor.decoder.0' have"),
     "factors of another shape": (package({TENSORS: factors(A=np.ones((2, 127), np.float32))}), "have the shapes .*127"),
     "NaN": (package({TENSORS: factors(A=np.full((2, 128), np.nan, np.float32))}), "holds NaN or Infinity"),
     "a layer that the model lacks": (says(layers=[{**LAYER, "path": "x"}]), "have the shapes"),
     "a zip bomb": (package({"README.md": bytes(600_000_000)}), "unpacks to 600.0 MB or more"),
     "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "'f0' does not belong to a package"),
     "no base": (says(base=None), "its entry 'base' has the wrong type"),
-    "a licence of booleans": (
-        says(base=licensed(name=True, commercial=True)),
-        "its Licence has a name of the wrong type",
-    ),
+    "a licence of booleans": (says(base=licensed(name=True, commercial=True)), "its Licence has a name of the wrong"),
     "settings of full fine-tuning": (with_settings(strategy="base-ft"), "not those of a LoRA run"),
     "a feature that is the target": (says(features=["x", "y"]), "its features hold the column that it predicts, 'y'"),
     "a feature without a kind": (says(features=["z"]), "the kind of column of each feature"),
@@ -177,21 +169,12 @@ REFUSED = {
     ),
     "an empty tensor with huge sides": (package({TENSORS: endless()}), "the shape of its tensor '.*more' does not fit"),
     "an unknown kind": (says(layers=[{**LAYER, "kind": "loop"}]), "its AdaptedLayer has a kind of the wrong type"),
-    "a layer with huge sides": (
-        says(layers=[{**LAYER, "out_features": 2**24}]),
-        "rank 2, which is impossible for its shape",
-    ),
+    "a layer with huge sides": (says(layers=[{**LAYER, "out_features": 2**24}]), "rank 2, which is impossible for its"),
     "no layers": (says(layers=[]), "does not name an adapted layer"),
     "versions that are numbers": (says(versions={"torch": 2}), "its scores or versions are not values by name"),
     "a row twice": (says(context={"rows": [1, 1], "sha256": "0" * 64}), "not different rows of a table of 30"),
-    "a variant that is not known": (
-        says(layers=[{**LAYER, "variant": "mora"}]),
-        "is of the variant 'mora', which is not known",
-    ),
-    "scores that are words": (
-        says(scores={"test": {"accuracy": "high"}}),
-        "its scores or versions are not values by name",
-    ),
+    "an unknown variant": (says(layers=[{**LAYER, "variant": "mora"}]), "is of the variant 'mora', which is not known"),
+    "scores that are words": (says(scores={"test": {"accuracy": "high"}}), "its scores or versions are not values by"),
 }
 
 

@@ -114,7 +114,7 @@ class Trained:
         result = dataclasses.replace(self.fitted.result, resumed_steps=(), **dict.fromkeys(MEASURED, 0))
         steps = [dataclasses.replace(event, seconds=0.0) for event in self.events(StepDone)]
         looks = [
-            dataclasses.replace(event, seconds=0.0) for event in self.events(Evaluated) if event.split == "validation"
+            dataclasses.replace(look, seconds=0.0) for look in self.events(Evaluated) if look.split == "validation"
         ]
         weights = {name: p.detach().clone() for name, p in self.fitted.session.model.module.state_dict().items()}
         return result, steps, looks, weights
@@ -259,9 +259,7 @@ def test_a_damaged_or_foreign_state_is_ignored_with_a_notice(damage, said, inter
     run.go()
     assert run.equals(whole_of(run.settings.seed))
     assert [event.step for event in run.events(Resumed)] == [0]
-    assert any(
-        said in note.text and "starts anew" in note.text and note.severity == "warning" for note in run.events(Note)
-    )
+    assert any(said in n.text and "starts anew" in n.text and n.severity == "warning" for n in run.events(Note))
 
 
 def test_a_state_that_cannot_be_saved_does_not_end_the_run(tmp_path, checkpoint, monkeypatch):

@@ -43,9 +43,7 @@ def test_lora_plus_keeps_the_ratio_of_b_factors_under_the_schedule():
     )
     assert set_rate(optimizer, 0.25) == 2.5e-4, "the reported rate is that of the A factors"
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    by_factor = {
-        factor: {rates[id(p)] for name, p in trainable.items() if factor in name} for factor in ("lora_A", "lora_B")
-    }
+    by_factor = {of: {rates[id(p)] for name, p in trainable.items() if of in name} for of in ("lora_A", "lora_B")}
     assert by_factor == {"lora_A": {2.5e-4}, "lora_B": {4e-3}}
     assert len(rates) == 2 * len(report.layers)
 

@@ -42,9 +42,7 @@ def opened(case, *, seed=1, **lora):
         torch.manual_seed(seed)
         model = load_model(CATALOGUE[name], task, CPU, path)
         usual = {"rank": 2, "dropout": 0.0, "targets": (f"{family.late_blocks}.1", *family.head)}
-        adapt(
-            model, RunSettings(dataset="d", target="y", task=task, model=name, lora=LoraSettings(**{**usual, **lora}))
-        )
+        adapt(model, RunSettings(dataset="d", target="y", task=task, model=name, lora=LoraSettings(**usual | lora)))
         for path, parameter in model.module.named_parameters():
             if parameter.requires_grad and "lora_B" in path:
                 nn.init.normal_(parameter, std=0.3)
@@ -141,9 +139,7 @@ def test_a_full_folder_gives_the_same_peaks_as_an_empty_one(case, tmp_path, monk
         with prefix.use():
             steps(model, case[1], count=5)
         sizes = {training: [size for when, size in taken if when is training] for training in (True, False)}
-        return {training: max(of) for training, of in sizes.items()}, {
-            training: len(of) for training, of in sizes.items()
-        }
+        return {of: max(its) for of, its in sizes.items()}, {of: len(its) for of, its in sizes.items()}
 
     (cold, often), (warm, seldom) = run(), run()
     assert warm == cold

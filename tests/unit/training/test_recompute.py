@@ -39,8 +39,7 @@ def stack():
 def adapted_tabicl():
     module = tiny_module()
     inject(
-        module,
-        LoraSettings(rank=2, dropout=0.2, targets=("col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl")),
+        module, LoraSettings(rank=2, dropout=0.2, targets=("col_embedder.tf_col", "row_interactor", "icl_predictor"))
     )
     for name, parameter in module.named_parameters():
         if "lora_B" in name:

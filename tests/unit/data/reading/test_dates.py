@@ -76,9 +76,7 @@ def test_a_date_is_the_same_in_a_file_in_new_rows_and_in_a_frame(half):
         == {style: KINDS[style] for style in styles} | {"x": "number"}
         == {name: column_kind(frame[name]) for name in frame}
     )
-    assert [
-        [None if pd.isna(value) else value for value in table.frame[style].astype(object)] for style in styles
-    ] == truth
+    assert [[None if pd.isna(cell) else cell for cell in table.frame[of].astype(object)] for of in styles] == truth
     encoder, own = FeatureEncoder.fit(table.frame, kinds, None), FeatureEncoder.fit(frame, kinds, None)
     expected = encoder.transform(table.frame)
     assert expected.shape[1] == count_features(kinds, None)

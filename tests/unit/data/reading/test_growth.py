@@ -27,7 +27,7 @@ SHAPES = {
     "many broken quotes": lambda size: HEAD + ROWS * (size // 9_000) + b'1,"2"x,3\n' * (size // 18),
     "many blank lines": lambda size: HEAD + ROWS + b"\n" * size,
     "many columns": lambda size: b"\n".join(
-        [b",".join(b"%d" % (i * k) for i in range(size // 200)) for k in range(1, 9)]
+        b",".join(b"%d" % (i * k) for i in range(size // 200)) for k in range(1, 9)
     ),
     "columns of one name": lambda size: b"\n".join(
         [b",".join([b"a"] * (size // 200)), *[b",".join([b"1"] * (size // 200))] * 8]
@@ -71,9 +71,7 @@ def test_the_smallest_files_end_in_a_sentence(first):
             read_table(first + b"".join(rest), fewest=3)
 
 
-FRAME = pd.DataFrame(
-    {"a": range(30), "b": [f"w{i % 3}" for i in range(30)], "c": [["x", None, '"q"'][i % 3] for i in range(30)]}
-)
+FRAME = pd.DataFrame({"a": range(30), "b": ["u", "v", "w"] * 10, "c": ["x", None, '"q"'] * 10})
 CSV = FRAME.to_csv(index=False).encode()
 DAMAGES = 20
 

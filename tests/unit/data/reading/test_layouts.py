@@ -82,9 +82,7 @@ def test_lines_that_do_not_fit_are_named_by_their_number():
 
 def test_a_file_where_most_lines_do_not_fit_is_refused():
     with pytest.raises(TableError, match="most frequent number of cells"):
-        read_table(
-            b"a,b\n" + b"".join(b"1,2" + b",3" * width + b"\n" for width in range(1, 30)), ReadingChoices(delimiter=",")
-        )
+        read_table(b"a,b\n" + b"".join(b"1,2" + b",3" * n + b"\n" for n in range(1, 30)), ReadingChoices(delimiter=","))
 
 
 @pytest.mark.parametrize(
@@ -96,9 +94,7 @@ def test_a_file_where_most_lines_do_not_fit_is_refused():
     ],
 )
 def test_decimal_commas_do_not_separate_cells(decimals, whole, mark, header):
-    lines = [
-        mark.join([f"-{row},{row + place}5" for place in range(decimals)] + [str(row % 2)] * whole) for row in range(40)
-    ]
+    lines = [mark.join([f"-{r},{r + place}5" for place in range(decimals)] + [str(r % 2)] * whole) for r in range(40)]
     names = [f"name{place}" for place in range(decimals + whole)]
     table = read_table("\n".join([mark.join(names)] * header + lines).encode())
     assert [column.kind for column in table.columns[:decimals]] == ["number"] * decimals

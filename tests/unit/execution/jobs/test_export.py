@@ -123,9 +123,7 @@ def test_a_file_with_other_predictions_is_not_offered(store, job, here, monkeypa
 
 
 def test_a_file_that_a_fresh_process_cannot_open_is_removed_and_the_log_is_named(store, job, monkeypatch):
-    monkeypatch.setattr(
-        exports, "_run", lambda code, work, visible: subprocess.CompletedProcess([], 1, "", "no such package")
-    )
+    monkeypatch.setattr(exports, "_run", lambda *given: subprocess.CompletedProcess([], 1, "", "no such package"))
     with pytest.raises(AdapterError, match=rf"could not open the file.*{job / 'log.txt'}"):
         exports.export(store.home, job, run=made_run(store), format="pipeline")
     assert [path.name for path in job.iterdir()] == [PROGRESS]
@@ -179,9 +177,7 @@ def test_differences_between_numbers_are_in_standard_deviations():
         ("auto", "cuda:0 (A100)", ("auto", None, 1e-3)),
     ],
 )
-def test_a_file_is_tried_on_the_device_of_the_run_or_with_the_cross_device_tolerance(
-    monkeypatch, asked, computed_on, expected
-):
+def test_a_file_is_tried_on_the_device_of_the_run_or_with_more_tolerance(monkeypatch, asked, computed_on, expected):
     monkeypatch.setattr(exports, "card_names", lambda: ["H100", "H100", "T4"])
     monkeypatch.setattr(exports, "card_uuids", lambda: ["GPU-a", "GPU-b", "GPU-c"])
     assert exports._trial(asked, computed_on) == expected

@@ -85,9 +85,7 @@ def test_a_run_that_fits_on_no_node_is_refused_with_both_sizes(opened, queue, st
     assert executor.place(queued, []) is None
     run = store.run(queued[0].id)
     assert run.status == "failed"
-    assert (
-        "The run needs 4 CPUs, 0.5 GB of memory and no GPU, which no node of the cluster can give it now." in run.error
-    )
+    assert "The run needs 4 CPUs, 0.5 GB of memory and no GPU, which no node of the cluster can give it" in run.error
     assert "Node a has 4 CPUs, 0.1 GB of memory and no GPU. Node b has 4 CPUs, 0.2 GB" in run.error
 
 

@@ -89,11 +89,7 @@ CRASHED = ERRORS["ActorDiedError"]("The process died.\nMore.")
 @pytest.mark.parametrize(
     ("error", "why", "resumes"),
     [
-        (
-            ERRORS["OutOfMemoryError"]("much"),
-            "Ray ended the run's process, because the memory of its node ran out",
-            False,
-        ),
+        (ERRORS["OutOfMemoryError"]("much"), "Ray ended the run's process, because the memory of its node ran", False),
         (LEFT, "Node n1 has left the cluster.", True),
         (ERRORS["ActorUnschedulableError"]("gone"), "Node n1 has left the cluster.", True),
         (CRASHED, "The run's process was killed or crashed (Node n1). Ray says: The process died.", True),

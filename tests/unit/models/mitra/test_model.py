@@ -96,10 +96,7 @@ def _of_numbers(folder):
             "model.safetensors does not fit the installed autogluon.tabular package: the tensor .* is missing in the "
             "file",
         ),
-        (
-            _of_numbers,
-            "holds a model for regression, and the task is classification. Name a checkpoint for classification.",
-        ),
+        (_of_numbers, "holds a model for regression, and the task is classification. Name a checkpoint for class"),
     ],
 )
 def test_a_folder_that_is_not_a_checkpoint_of_the_task_is_refused(tmp_path, change, message):

@@ -35,9 +35,7 @@ def episode(task, seed=0):
 
 
 def as_saved_by_1_2(tensors):
-    return {
-        name.replace("reg_y_encoders", "y_encoders"): tensor for name, tensor in tensors.items() if "cls_y" not in name
-    }
+    return {name.replace("reg_y_encoders", "y_encoders"): one for name, one in tensors.items() if "cls_y" not in name}
 
 
 def without_encoder(tensors):
@@ -73,9 +71,7 @@ def test_query_rows_do_not_see_each_other_even_while_training(tmp_path, task):
     x[:, 20:] *= torch.linspace(1, 30, 10)[:, None]  # outliers that would change statistics taken over query rows
     model.module.train()
     together = model.loss(x, y_context, y_query, classes)
-    alone = [
-        model.loss(torch.cat([x[:, :20], x[:, [20 + i]]], 1), y_context, y_query[:, [i]], classes) for i in range(10)
-    ]
+    alone = [model.loss(x[:, [*range(20), 20 + i]], y_context, y_query[:, [i]], classes) for i in range(10)]
     torch.testing.assert_close(together, torch.stack(alone).mean(), atol=1e-5, rtol=0)
     assert model.module.training, "the loss must not change the training flag"
 
@@ -103,9 +99,7 @@ def test_numbers_may_have_any_unit(tmp_path, factor, offset):
 @pytest.mark.parametrize("context", [[7.0] * 20, [7.0]])
 def test_a_constant_target_is_predicted_exactly(tmp_path, context):
     model = open_tiny(tmp_path, "regression")
-    predicted = model.predict(
-        np.ones((len(context), 2), np.float32), np.array(context), np.zeros((3, 2), np.float32), 0
-    )
+    predicted = model.predict(np.ones((len(context), 2), "f4"), np.array(context), np.zeros((3, 2), "f4"), 0)
     np.testing.assert_allclose(predicted, 7.0)
 
 

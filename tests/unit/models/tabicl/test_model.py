@@ -174,9 +174,7 @@ def test_the_limit_applies_to_what_the_cache_really_holds(model, monkeypatch, pl
 
 @pytest.mark.parametrize("kept", ["kv", "repr", None])
 @pytest.mark.parametrize("classes", [3, 13])
-def test_predictions_are_the_same_whatever_is_cached_and_the_cache_is_dropped_afterwards(
-    model, monkeypatch, kept, classes
-):
+def test_predictions_are_the_same_whatever_is_cached_and_the_cache_is_dropped(model, monkeypatch, kept, classes):
     monkeypatch.setattr(tabicl, "CACHE_BYTES", dict(zip(("kv", "repr", None), (*sizes(model), 0), strict=True))[kept])
     assert model._cache_mode(40, 5) == kept
     x_CF, y_C, x_QF, classes = rows(classes=classes)

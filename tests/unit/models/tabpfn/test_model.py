@@ -21,11 +21,7 @@ OUTER = {
     "feature_group_embedder.weight": "encoder.5.layer.weight",
     "target_embedder.weight": "y_encoder.2.layer.weight",
     "target_embedder.bias": "y_encoder.2.layer.bias",
-    **{
-        f"output_projection.{i}.{part}": f"decoder_dict.standard.{i}.{part}"
-        for i in (0, 2)
-        for part in ("weight", "bias")
-    },
+    **{f"output_projection.{i}.{of}": f"decoder_dict.standard.{i}.{of}" for i in (0, 2) for of in ("weight", "bias")},
 }
 ATTENTION = {
     "per_sample_attention_between_features": "self_attn_between_features",

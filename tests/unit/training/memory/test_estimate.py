@@ -104,7 +104,7 @@ def held_bytes(module, optimizer):
         "adapter": sum(t.nbytes for t in own.values()),
         "gradients": sum(p.grad.nbytes for p in parameters if p.grad is not None),
         "optimizer": sum(
-            t.nbytes for state in optimizer.state.values() for t in state.values() if isinstance(t, torch.Tensor)
+            t.nbytes for of in optimizer.state.values() for t in of.values() if isinstance(t, torch.Tensor)
         ),
     }
 

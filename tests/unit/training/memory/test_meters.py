@@ -24,19 +24,14 @@ def reader(uuid, **answers):
 @pytest.mark.parametrize(("uuid", "used"), [("bbb", 20_000), ("GPU-aaa", 10_000), ("ccc", 5_000)])
 def test_the_gpu_is_found_by_uuid_and_every_meter_is_read_in_its_unit(uuid, used):
     meters = {"utilisation_percent": 5, "power_watts": 123.4, "temperature_celsius": 40}
-    assert reader(uuid, nvmlDeviceGetPowerUsage=lambda handle: 123_400).sample() == {
-        "nvml_device_bytes": used,
-        **meters,
-    }
+    assert reader(uuid, nvmlDeviceGetPowerUsage=lambda _: 123_400).sample() == {"nvml_device_bytes": used, **meters}
 
 
 def refuse(*given):
     raise NVMLError
 
 
-@pytest.mark.parametrize(
-    "refused", [("HandleByUUID",), ("MemoryInfo", "UtilizationRates", "PowerUsage", "Temperature")]
-)
+@pytest.mark.parametrize("refused", [["HandleByUUID"], ("MemoryInfo", "UtilizationRates", "PowerUsage", "Temperature")])
 def test_values_unknown_to_the_driver_are_none_and_not_zero(refused):
     assert set(reader("aaa", **{f"nvmlDeviceGet{name}": refuse for name in refused}).sample().values()) == {None}
 
