@@ -144,9 +144,8 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
     if sizes.iloc[-1] < SMALL_CLASS * len(labels) and 2 * sizes.iloc[-1] < sizes.iloc[0]:
         largest, smallest = words(pd.Series([sizes.index[0], sizes.index[-1]]))
         message = (
-            f"The class {smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering {largest!r} "
-            f"is right in {sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average precision, and try "
-            "class weights 'balanced' (setting class_weights)."
+            f"{smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering {largest!r} is right "
+            f"in {sizes.iloc[0] / len(labels):.0%}: rank by average precision, with balanced class weights."
         )
         yield Finding("warning", "imbalance", message, target)
 

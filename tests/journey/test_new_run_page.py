@@ -283,7 +283,7 @@ def test_the_answer_about_the_split_on_data_is_that_of_new_run_and_impossible_sp
 
 def test_a_rare_class_is_balanced_and_rare_classes_are_merged_with_one_click_on_both_pages(app, store):
     table = add_dataset(store.home, ORDERS.encode(), "orders.csv").id
-    advice = "rank by balanced accuracy or average precision, and try class weights 'balanced'"
+    advice = "rank by average precision, with balanced class weights"
     go(app, "data", table=table, target="returned")
     assert advice in texts(app.markdown)
     assert advice in texts(go(app, "new_run").caption)

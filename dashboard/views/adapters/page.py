@@ -103,10 +103,10 @@ def one_run(run: Run) -> None:
     except AdapterError as error:
         st.error(plain(str(error)))
         return
-    package_download(run, path)
-    figures(run, path)
     if run.result and run.result.best_step == 0:
         st.warning("This adapter changes nothing: no checkpoint beat the pretrained model.")
+    package_download(run, path)
+    figures(run, path)
     if run.result and run.result.adapter_verified:
         downloads.other_formats(run, facts)
     with st.expander("How to load it", icon=":material/code:"):
