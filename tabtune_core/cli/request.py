@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from tabtune_core.cli.arguments import answer_flags, given_reading
 from tabtune_core.cli.terminal import say
-from tabtune_core.data.findings import Question, ReadingChoices, absent, not_asked, together
+from tabtune_core.data.findings import Question, ReadingChoices, absent, together
 from tabtune_core.data.reading.progress import Tell, in_words
 from tabtune_core.errors import LabelError, SettingError, TableError
 from tabtune_core.execution.worker_flags import cluster_for_new_runs
@@ -46,7 +46,7 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
         names = [column.name for column in dataset.columns]
         for name in dict(choices.decimal_commas).keys() - set(names):
             raise TableError(f"--decimal-comma or --thousands-comma: {absent(name, names)}")
-        for finding in together(not_asked(dataset.findings, dataset.questions)):
+        for finding in together(dataset.findings):
             say(f"{finding.severity}: {finding.message}")
         for question in dataset.questions:
             _say_question(question)

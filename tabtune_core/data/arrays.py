@@ -1,7 +1,6 @@
 """Prepares X and y, as scikit-learn passes them, in the same form as a table.
 
-In: a frame or an array, and labels of any kind. Out: a frame with the kinds of its columns, and the same ``Prepared``
-that a run has, without test rows. Shape letters: N rows, F columns.
+Out: a frame with the kinds of its columns, and the ``Prepared`` of a run without test rows. Shape letters: N rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,8 +34,8 @@ NO_LOSS = "so there is no loss. Give some rows a weight above 0."
 def read_rows(x: Any, columns: Sequence[str] | None = None, needed: Sequence[str] | None = None) -> pd.DataFrame:
     """Returns X as a frame whose column names are text; an array has the names ``columns``, or x0, x1 and so on.
 
-    At prediction ``columns`` are the fitted names and ``needed`` those that are read (by default all).
-    Raises TableError where X has no rows and columns, lacks a needed column, or is an array of another width.
+    At prediction ``columns`` are the fitted names and ``needed`` those that are read (by default all). TableError:
+    X is not a table, lacks a needed column, or is an array of another width.
     """
     if not isinstance(x, pd.DataFrame) and hasattr(x, "__arrow_c_stream__"):  # Polars, Arrow, DuckDB
         try:
@@ -63,14 +62,13 @@ def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
 
     if hasattr(x, "toarray"):
         raise TableError("X is a sparse matrix; sparse input is not supported. Pass X.toarray().")
-    if isinstance(x, dict) or (isinstance(x, list | tuple) and any(isinstance(row, dict) for row in x)):
-        raise TableError("X holds dictionaries. Pass pandas.DataFrame(X); for one row, pandas.DataFrame([row]).")
     try:
         values = _plain(x)
         check_array(values, dtype=None, ensure_all_finite=False, ensure_min_samples=0, input_name="X")
     except (TypeError, ValueError) as error:
         why = str(error).partition(":\n")[0].rstrip(".")  # without the whole array
-        way_out = " Reshape your data: for one row, X.reshape(1, -1)." if "2D" in why else ""
+        ways = " Reshape your data: for one row, X.reshape(1, -1); for dictionaries, pandas.DataFrame(X)."
+        way_out = ways if "2D" in why else ""
         raise TableError(f"X must be a frame, an array or a list of rows. {why}.{way_out}") from error
     if columns is not None and values.shape[1] != len(columns):
         expected = f"TabularPipeline is expecting {len(columns)} features as input"
@@ -85,7 +83,7 @@ def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
 def _plain(values: Any) -> NDArray[Any]:
     """Returns an array: of objects, missing ones None, where NumPy would change values."""
     if getattr(getattr(values, "dtype", None), "names", None):
-        raise TypeError("It is a structured array, whose fields are not columns yet: pass pandas.DataFrame(X)")
+        raise TypeError("A structured array is not supported: pass pandas.DataFrame(X), or one field as y")
     if isinstance(values, np.ma.MaskedArray):
         values = values.tolist()
     elif hasattr(values, "to_pylist"):  # Arrow: as float64, 2**53 + 1 would be 2**53 beside a missing one
@@ -106,10 +104,7 @@ class Labels:
 
     @classmethod
     def of(cls, y: pd.Series, task: Task) -> "Labels":
-        """Collects the distinct values of ``y``, sorted (none for regression).
-
-        Raises LabelError for values that have no common order.
-        """
+        """Collects the distinct values of ``y``, sorted (none for regression); LabelError if they have no order."""
         if task == "regression":
             return cls(np.array([]), LabelEncoder())
         labels = y.dropna()
@@ -132,17 +127,12 @@ def read_labels(y: Any, rows: int) -> pd.Series:
         if values.shape != (rows,):
             raise LabelError(f"y has the shape {values.shape}; X has {rows} rows, so it must be ({rows},).")
         return pd.Series(values, name="y")
-    except TypeError as error:
-        raise LabelError("y is a structured array. Pass one of its fields, such as y['label'].") from error
-    except OverflowError as error:  # pandas' own
-        raise LabelError("y holds a whole number beyond 1e308. Make it missing (None), or text.") from error
+    except (TypeError, OverflowError) as error:  # of pandas, for a whole number beyond 1e308
+        raise LabelError(f"y cannot be read as labels ({error}).") from error
 
 
 def read_numbers(y: pd.Series) -> NDArray[np.object_]:
-    """Returns the labels of ``read_labels`` as numbers, None where missing.
-
-    Raises LabelError for a label that is no finite number, which would otherwise be dropped as a missing one is.
-    """
+    """Returns labels as numbers, None where missing. Raises LabelError for one that is no finite number."""
     number_N = label_numbers(y)
     wrong = [value for value, number in zip(present(y), number_N, strict=True) if value is not None and number is None]
     if wrong:
@@ -152,10 +142,7 @@ def read_numbers(y: pd.Series) -> NDArray[np.object_]:
 
 
 def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
-    """Returns one weight per row, the largest 1 and all rounded to float32; None where all are equal.
-
-    Raises LabelError where the number of weights is not ``rows``, or some are negative, missing or infinite.
-    """
+    """Returns one weight per row, the largest 1, rounded to float32; None where all are equal; LabelError if wrong."""
     if weights is None:
         return None
     try:
@@ -189,9 +176,8 @@ def prepare_arrays(
 ) -> Prepared:
     """Splits off the validation rows and encodes the context; there are no test rows.
 
-    ``frame``, ``y`` and ``weights`` are what ``read_rows``, ``read_labels`` and ``read_weights`` gave; ``max_classes``
-    is the model's limit, None for no limit. Without ``withhold`` there are no validation rows, and the context comes
-    from ``show_all``.
+    Takes what ``read_rows``, ``read_labels`` and ``read_weights`` gave; ``max_classes`` is the model's limit, None for
+    no limit. Without ``withhold`` there are no validation rows, and the context comes from ``show_all``.
 
     Raises LabelError where the labels cannot be predicted, and TableError where no column is left to predict from.
     """

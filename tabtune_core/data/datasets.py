@@ -1,15 +1,16 @@
 """The tables of a workspace, each stored under a hash of its bytes and its reading choices.
 
-After reading. ``home/datasets/<id>/`` holds ``source`` (the bytes as given), ``table.parquet`` and ``table.json``. A
-folder is created in one step and never changed afterwards.
+``home/datasets/<id>/`` holds ``source`` (the bytes as given), ``table.parquet`` and ``table.json``. A folder is created
+in one step and never changed afterwards.
 """
 
 import functools
 import hashlib
+import io
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from operator import attrgetter
@@ -39,10 +40,7 @@ SAMPLES = {"breast_cancer": "diagnosis", "wine": "cultivar", "iris": "species", 
 
 @functools.cache
 def sample_csv(name: str) -> bytes:
-    """Returns a sample as a CSV file, with its label last and classes as words.
-
-    Raises TableError for a name that is not in SAMPLES.
-    """
+    """Returns a sample as a CSV file, with its label last and classes as words; TableError for an unknown name."""
     from sklearn import datasets  # takes a second to import, and samples are rarely used
 
     if name not in SAMPLES:
@@ -101,8 +99,7 @@ def add_dataset(
 ) -> Dataset:
     """Reads a file and stores it; the same bytes read with the same choices are stored once, under the first name.
 
-    ``inside`` is a folder for temporary files on the disk of the workspace. Raises TableError where ``read_table``
-    does; then nothing is stored.
+    ``inside`` is a folder for temporary files on the disk of the workspace. Raises the errors of ``read_table``.
     """
     with incoming(home, inside) as folder:
         kept, table, drawn = folder / "source", None, folder / "drawn"
@@ -172,30 +169,24 @@ def get_dataset(home: Path, id: str) -> Dataset:
     folder = folder_of(home, id)
     try:
         data = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-        if data.pop("sha256") != _sha256(data):
-            raise ValueError("its content does not match its SHA-256")
-        dataset = restored(Dataset, data)
-        if dataset.id != id:
-            raise ValueError(f"it describes the table {dataset.id[:12]}")
+        if data.pop("sha256") != _sha256(data) or data["id"] != id:
+            raise ValueError("its content does not match its SHA-256 or its folder")
+        return restored(Dataset, data)
     except PermissionError as error:
         raise TableError(f"The table {id[:12]} of the workspace cannot be read. {shortage_of(error)}") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         why = f"is damaged or of another version ({type(error).__name__}: {error})"
         way_out = f"Delete it and add the file again; it may still be at {folder / 'source'}."
         raise TableError(f"The table {id[:12]} of the workspace {why}. {way_out}") from error
-    return dataset
 
 
 def source_of(home: Path, id: str) -> Path:
     """Returns the file that a table was read from. Raises TableError where it is gone or has changed."""
     dataset, path = get_dataset(home, id), folder_of(home, id) / "source"
-    whole = path.is_file()
-    if whole:
-        with path.open("rb") as file:
-            whole = hashlib.file_digest(file, "sha256").hexdigest() == dataset.source_sha256
-    if not whole:
-        raise TableError(f"The file of the table {dataset.name!r}, {path}, is damaged or gone. Add it again.")
-    return path
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() == dataset.source_sha256:
+            return path
+    raise TableError(f"The file of the table {dataset.name!r}, {path}, is damaged or gone. Add it again.")
 
 
 def load_frame(home: Path, id: str) -> pd.DataFrame:
@@ -255,12 +246,10 @@ def incoming(home: Path, inside: Path | None = None) -> Iterator[Path]:
 
 def keep(source: Path | bytes, target: Path, limit_bytes: int) -> "tuple[hashlib._Hash, int]":
     """Copies the bytes, at most one chunk over the limit, which reading then refuses; returns hash and size."""
-    if isinstance(source, bytes):
-        target.write_bytes(source)
-        return hashlib.sha256(source), len(source)
-    check_is_file(source)
+    if isinstance(source, Path):
+        check_is_file(source)
     digest, size = hashlib.sha256(), 0
-    with source.open("rb") as stream, target.open("wb") as out:
+    with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as stream, target.open("wb") as out:
         while size <= limit_bytes and (chunk := stream.read(CHUNK_BYTES)):
             digest.update(chunk)
             out.write(chunk)
@@ -270,9 +259,8 @@ def keep(source: Path | bytes, target: Path, limit_bytes: int) -> "tuple[hashlib
 
 def write(folder: Path, table: Table, dataset: Dataset) -> None:
     """Writes the table and its description."""
-    pq.write_table(
-        pa.Table.from_pandas(table.frame, preserve_index=False), folder / "table.parquet", write_page_checksum=True
-    )
+    arrow = pa.Table.from_pandas(table.frame, preserve_index=False)
+    pq.write_table(arrow, folder / "table.parquet", write_page_checksum=True)
     values = asdict(dataset)
     text = json.dumps({**values, "sha256": _sha256(values)}, ensure_ascii=False, indent=1)
     (folder / "table.json").write_text(text, encoding="utf-8")

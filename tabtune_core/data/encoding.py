@@ -1,7 +1,6 @@
 """Encodes typed columns as numbers and labels as class ids, learnt from the context rows alone.
 
-In: a frame of a table and the kinds of its columns. Out: float64 features (missing numbers stay nan, which each model
-handles itself) and integer class ids. Shape letters: N rows, F features.
+Missing numbers stay nan, which each model handles itself. Shape letters: N rows, F features.
 """
 
 import math
@@ -17,17 +16,7 @@ from numpy.typing import NDArray
 from tabtune_core.data.findings import DateOrder, listed, shorten
 from tabtune_core.data.reading.dates import is_number, kind_of_texts
 from tabtune_core.data.text_features import DIRECTIONS, PARTS, TextEncoder
-from tabtune_core.data.values import (
-    MISSING,
-    date_texts,
-    moments,
-    numbers,
-    places,
-    present,
-    seconds,
-    word,
-    words,
-)
+from tabtune_core.data.values import MISSING, date_texts, moments, numbers, places, present, seconds, word, words
 from tabtune_core.errors import LabelError, TableError
 from tabtune_core.wording import counted
 
@@ -69,14 +58,12 @@ class FeatureEncoder:
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, kinds: Mapping[str, str], target: str | None) -> "FeatureEncoder":
-        """Learns the categories of ``frame``; ``target`` is None where the frame does not contain it.
-
-        Raises TableError where no column is left to predict from.
-        """
+        """Learns the categories of ``frame``, which may lack the target; raises TableError where no column is left."""
         names = [name for name in frame.columns if name != target and name in kinds]
         check_any_feature({name: kinds[name] for name in names}, target)
         numeric, dates, datetimes, times = (tuple(n for n in names if kinds[n] == kind) for kind in ("number", *DATED))
-        categories = {n: _levels(frame[n]) for n in names if kinds[n] in CATEGORICAL}
+        levels = {n: set(words(frame[n])) for n in names if kinds[n] in CATEGORICAL}
+        categories = {n: (*sorted(known - {None}), *(known & {None})) for n, known in levels.items()}
         texts = {n: TextEncoder.fit(frame[n]) for n in names if kinds[n] == "encoded"}
         left_out = tuple(n for n in names if kinds[n] in LEFT_OUT)
         typed = [(n, kind_of_texts(date_texts(frame[n]))) for n in (*dates, *datetimes)]
@@ -110,10 +97,7 @@ class FeatureEncoder:
         return cls(categories, orders=data["orders"], texts=texts, **{name: tuple(data[name]) for name in PLAIN})
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
-        """Returns features ``(N, F)`` in double precision, since a large number, such as a time, may vary little.
-
-        Raises TableError naming the columns that the frame lacks.
-        """
+        """Returns features ``(N, F)`` in double precision, as a time may vary little; TableError for absent columns."""
         missing = [name for name in self.columns if name not in frame.columns]
         if missing:
             raise TableError(f"The rows lack the columns {', '.join(map(repr, missing))}, which the model was given.")
@@ -186,16 +170,10 @@ def count_features(kinds: Mapping[str, str], target: str | None) -> int:
     return sum(features.get(kind, 1) for name, kind in kinds.items() if name != target)
 
 
-def _levels(column: pd.Series) -> tuple[str | None, ...]:
-    levels = set(words(column))
-    return (*sorted(levels - {None}), *(levels & {None}))
-
-
 def _date_parts(dates: pd.Series) -> NDArray[np.float64]:
     """Returns days since 1970, month and weekday, all in UTC."""
-    return np.column_stack(
-        [days_since_1970(dates), dates.dt.month.to_numpy(np.float64), dates.dt.day_of_week.to_numpy(np.float64)]
-    )
+    parts = (part.to_numpy(np.float64) for part in (dates.dt.month, dates.dt.day_of_week))
+    return np.column_stack([days_since_1970(dates), *parts])
 
 
 def days_since_1970(dates: pd.Series) -> NDArray[np.float64]:
@@ -212,10 +190,7 @@ def _clock_parts(column: pd.Series) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class LabelEncoder:
-    """Maps class names to ids: numbers in numeric order, then texts alphabetically.
-
-    Without classes, for regression, numbers stay.
-    """
+    """Maps class names to ids: numbers in numeric order, then texts; without classes, for regression, numbers stay."""
 
     classes: tuple[str, ...] = ()
 
@@ -225,10 +200,7 @@ class LabelEncoder:
         return cls(tuple(sorted(set(labels), key=_label_order)))
 
     def transform(self, labels: Sequence[Any]) -> Target:
-        """Returns class ids, or numbers in the target's unit, ``(N,)``.
-
-        Raises LabelError for a label that was not learnt.
-        """
+        """Returns class ids, or numbers in the target's unit, ``(N,)``. Raises LabelError for an unknown label."""
         if not self.classes:
             return np.array(labels, dtype=np.float64)
         ids = places(labels, self.classes)

@@ -1,7 +1,4 @@
-"""The findings and questions of reading a table, and the person's reading choices.
-
-Used by every other file of the data path. All are stored as JSON beside a table.
-"""
+"""The findings and questions of reading a table, and the person's reading choices; stored as JSON beside it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -71,18 +68,8 @@ class Question:
     """Possible answers: "true", "false" and "year", marks to read as missing, names of encodings, splits, columns."""
 
 
-Remarks = tuple[Sequence[Finding], Sequence[Question]]
-"""What the person is told and asked."""
-
-
-def not_asked(findings: Iterable[Finding], questions: Iterable[Question]) -> list[Finding]:
-    """Returns the findings that no question repeats."""
-    asked = [question.message for question in questions]
-    return [finding for finding in findings if not any(finding.message in message for message in asked)]
-
-
 def together(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Merges findings of one kind about several columns: the first finding, followed by the names of the other columns.
+    """Merges findings of one kind about several columns into the first, followed by the names of the other columns.
 
     >>> for one in together(Finding("info", "free-text", f"{name!r} is free text.", name) for name in "abcdef"):
     ...     print(one.message)

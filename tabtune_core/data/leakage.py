@@ -1,7 +1,6 @@
 """Finds columns that may leak the label: a single column predicts it almost without error.
 
-``target_checks.check_label`` reports exact copies. In: a frame with its label and the kinds of its columns. Out:
-findings; only the person knows whether such a column is known before the outcome.
+``target_checks.check_label`` reports exact copies. Only the person knows whether a column is known before the outcome.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,7 +35,7 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
     """Returns a finding for each column from which a small tree alone predicts held-out rows almost without error.
 
     A score is the mean over three folds of a sample of the rows, where missing counts as a separate value, or of those
-    with a value if it is higher there. ``check_label`` reports exact copies of the label.
+    with a value if it is higher there.
     """
     labelled = pd.Series(np.flatnonzero(frame[target].notna()))
     if len(labelled) < FEWEST_ROWS:
@@ -56,7 +55,7 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
         does = "is right in {:.1%} of the rows, with equal weight for each class"
     if len(np.unique(y_N)) < 2:
         return ()
-    others = [str(name) for name in frame.columns if name not in (target, *copies)]
+    others = (str(name) for name in frame.columns if name not in (target, *copies))
     candidates = [name for name in others if kinds.get(name, "ignored") not in LEFT_OUT]
     few, findings, honest = len(np.unique(y_N)) + 1 if task == "classification" else 0, list[Finding](), list[str]()
     for name in candidates[:MOST_COLUMNS]:
@@ -108,12 +107,7 @@ def _best_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) 
 
 
 def tree_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) -> float:
-    """Returns the balanced accuracy, or R2, of a small tree that sees one column, on held-out rows; one fold if low.
-
-    >>> x = np.arange(100.0)
-    >>> tree_score(x, (x > 50).astype(int), "classification") > 0.95
-    True
-    """
+    """Returns the balanced accuracy, or R2, of a small tree that sees one column, on held-out rows; one fold if low."""
     from sklearn.metrics import r2_score
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # slow to import
 

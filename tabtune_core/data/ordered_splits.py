@@ -1,8 +1,7 @@
 """Splits by a column: by time, or by group.
 
-In: a frame, its labels, the column and the shares. Out: the split with its findings, or an error that says why it is
-impossible. Shape letters: M rows with a label and a value in the column, U different values, S strata, P splits (train,
-validation, test).
+Shape letters: M rows with a label and a value in the column, U different values, S strata, P splits (train, validation,
+test).
 """
 
 from collections import Counter
@@ -53,9 +52,8 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
     the latest rows and validates on those before, whatever the seed; rows with the same value stay together. A split by
     group draws whole groups, in an order that depends on the seed of ``rule``.
 
-    Raises SettingError where the column does not exist, cannot order rows, is missing in most rows, or has fewer values
-    than there are parts, and LabelError where a part would have rows of one class only, or of a class that no training
-    row has.
+    Raises SettingError where the column cannot split the table, and LabelError where a part would have rows of one
+    class only, or of a class that no training row has.
     """
     check_shares(rule.validation_share, rule.test_share)
     shares = {"validation": rule.validation_share} | ({"test": rule.test_share} if rule.test_share else {})
@@ -98,10 +96,7 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
 
 
 def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
-    """Returns the values to split by: dates, times of day or numbers for a split by time, unchanged ones for groups.
-
-    Raises SettingError where there is no such column, or it cannot order rows.
-    """
+    """Returns the values to split by; raises SettingError where there are none, or they cannot order rows."""
     names = [str(name) for name in frame.columns]
     if column not in names:
         raise SettingError(f"split_column is {column!r}. {absent(column, names)}")
@@ -133,10 +128,7 @@ def _check(values: pd.Series, by: By, *, parts: int) -> None:
 
 
 def _by_time(counts_U: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np.int64]:
-    """Returns the part of each value, earliest first; 0 is training.
-
-    Cuts lie between two values, as close to the shares as possible.
-    """
+    """Returns the part of each value, earliest first; 0 is training. Cuts are as close to the shares as possible."""
     part_U, before_U, end = np.zeros(len(counts_U), dtype=np.int64), np.cumsum(counts_U) - counts_U, len(counts_U)
     taken = 0.0
     for part in range(len(shares), 0, -1):
@@ -151,9 +143,8 @@ def _by_group(
 ) -> NDArray[np.int64]:
     """Returns the part of each group; 0 is training.
 
-    The test groups are drawn first, by their own seed and with the usual share of validation groups, so that neither
-    the seed nor the validation share changes them. Then the other groups are divided anew, unless every draw would
-    leave more strata untrained.
+    The test groups are drawn first, by their own seed and with the usual validation share, so that nothing else changes
+    them. Then the other groups are divided anew, unless every draw would leave more strata untrained.
     """
     names, stratum_M = np.unique(strata_M, return_inverse=True)
     groups = int(place_M.max()) + 1
@@ -220,8 +211,7 @@ def _with_known_classes(
 ) -> tuple[dict[str, Rows], list[Finding]]:
     """Returns the held-out rows without classes too rare to be split, and a finding for each part that lacks classes.
 
-    A rare class stays in validation if training has it too; not in the test rows, whose training may lack it with
-    another seed.
+    A rare class stays in validation if training has it; not in the test rows, as another seed may leave it untrained.
     """
     sizes, trained, kept, findings = Counter(labels[labels != None]), set(labels[train]), {}, []  # noqa: E711 (element by element)
     usual = {name for name, count in sizes.items() if count >= FEWEST_OF_A_CLASS}

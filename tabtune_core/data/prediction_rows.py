@@ -1,14 +1,13 @@
 """Reads rows to predict as the run's table was read, and stores them until a job takes them.
 
-In: a CSV or Parquet file, the reading choices of the run's table and the kinds of its columns. Out: typed rows, and
-notes about them.
+In: a file, and how the run's table was read. Out: typed rows, and notes about them.
 """
 
 import contextlib
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,20 +21,15 @@ from numpy.typing import NDArray
 from tabtune_core.data.encoding import LARGEST, NUMBERS, label_numbers
 from tabtune_core.data.findings import LONGEST_SHOWN, ReadAs, listed, shorten
 from tabtune_core.data.merged_classes import OTHER
-from tabtune_core.data.reading.numbers import PERCENT
 from tabtune_core.data.table import Table, read_table
 from tabtune_core.data.values import moments, numbers, places, present, words
 from tabtune_core.errors import LayoutError, TableError, nearest
 from tabtune_core.settings import RunSettings
-from tabtune_core.wording import few
 
 LIMIT_BYTES = 50_000_000
 LIMIT_ROWS = 50_000
 PREDICTED, CSV = "predicted.parquet", "predictions.csv"
-"""Files of a prediction job.
-
-The first has, for the i-th model, the columns ``m<i>`` (label or number) and ``m<i>_<k>`` (k-th class).
-"""
+"""Files of a prediction job; the first has, for the model i, ``m<i>`` (label, number), ``m<i>_<k>`` (class k)."""
 ROWS = "rows.parquet"
 """The rows to predict, in the folder of the job."""
 TRUTH = "truth"
@@ -45,7 +39,6 @@ NOTED, LOST = "short-lines", "ragged-lines"
 """Findings that change what is predicted, and the number of rows."""
 UNREAD = "bad-cells"
 """Finding about cells that became missing because they do not fit the kind of their column."""
-_SHOWN = 5
 _HOLDS = {"number": NUMBERS, "date": "dates", "datetime": "dates", "time": "times of day"}
 """What the cells must be, by kind of column; other kinds take any cell."""
 
@@ -72,10 +65,9 @@ def read_new_rows(
     ``strict`` raises an error, instead of writing a note, for columns that the table did not have, and for cells that
     are not the numbers, dates or times of day that their column holds.
 
-    Raises TableError where the file cannot be read, lacks a column that the adapter predicts from, or has too many
-    rows.
+    Raises TableError where the file cannot be read, lacks a needed column, or has too many rows.
     """
-    needed, kinds, target = like.features, like.kinds, like.target
+    needed, kinds = like.features, like.kinds
     table = _laid_out(source, like, limit_bytes)
     frame, names = table.frame, [str(name) for name in table.frame.columns]
     _check_columns(names, needed)
@@ -89,7 +81,7 @@ def read_new_rows(
             raise TableError(f"Rows are predicted in their order, so no row may be missing. {finding.message}")
     notes = [finding.message for finding in table.findings if finding.code == NOTED]
     notes += _unread_notes(table, like, strict=strict)
-    unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
+    unused = [name for name in names if name not in (*needed, like.target) and kinds.get(name) != "text"]
     if unused:
         which = "it" if len(unused) == 1 else "them"
         notes.append(f"Not used, because the adapter was trained without {which}: {listed(unused)}.")
@@ -109,17 +101,9 @@ def _unread_notes(table: Table, like: ReadAs, *, strict: bool) -> Iterator[str]:
         if strict and name in like.features:
             raise TableError(misfit(name, "other values", what))
         yield f"Cells of {name!r} that are not {what} were read as missing."
-    yield from percent_notes(table, names, {name for name, unit in units.items() if unit == PERCENT})
-
-
-def percent_notes(rows: Table, names: Collection[str], percent: Collection[str]) -> Iterator[str]:
-    """Yields a sentence for each number column with % in only one of the rows and the table (``percent``)."""
-    for name, examples in ((column.name, column.examples) for column in rows.columns if column.name in names):
-        shown = next((cell for cell in examples if PERCENT in cell), None)
-        if shown and name not in percent and rows.frame[name].dtype.kind == "f":
-            number = shown.replace(PERCENT, "").strip()
-            yield f"{shown!r} in {name!r} was read as {number}. If the table has shares, such as 0.12, write shares."
-        elif not shown and name in percent and 0 < (most := rows.frame[name].abs().max()) <= 1:
+    for name, cells in ((column.name, column.examples) for column in table.columns if column.name in names):
+        shares = units.get(name) == "%" and not any("%" in cell for cell in cells)
+        if shares and 0 < (most := table.frame[name].abs().max()) <= 1:
             yield f"{name!r} has % in the table and here at most {most:g}. Write shares with %: 12% and not 0.12."
 
 
@@ -146,7 +130,7 @@ def _laid_out(source: Path | bytes, like: ReadAs, limit_bytes: int) -> Table:
         tables += [table] if choices.header == own.header else []
     if tables:
         return tables[0]
-    if refused is not None and not isinstance(refused, LayoutError):
+    if not isinstance(refused, LayoutError | None):
         raise refused
     alone = " A text file with one column needs a second one, which may be empty." if len(like.features) == 1 else ""
     raise TableError(f"The file cannot be read as rows: its lines do not have the same number of cells.{alone}")
@@ -155,9 +139,9 @@ def _laid_out(source: Path | bytes, like: ReadAs, limit_bytes: int) -> Table:
 def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:
     missing = [name for name in needed if name not in names]
     if missing:
-        near = [nearest(name, names) for name in missing[:_SHOWN]] + [None] * (len(missing) - _SHOWN)
-        pairs = zip(missing, near, strict=True)
-        lacking = few([repr(name) + f" (did you mean {like!r}?)" * bool(like) for name, like in pairs], _SHOWN)
+        pairs = [(name, nearest(name, names)) for name in missing[:5]]
+        lacking = ", ".join(repr(name) + f" (did you mean {near!r}?)" * bool(near) for name, near in pairs)
+        lacking += f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         lack = f"The rows lack {len(missing)} of the {len(needed)} columns that the adapter predicts from"
         raise TableError(f"{lack}: {lacking}. The file has: {listed(names, 20)}.")
 

@@ -1,7 +1,6 @@
 """Reads a file in a separate process, so that the server stays responsive and the person can cancel.
 
-In: a file and choices, as for ``add_dataset``. Out: progress, and the table in the workspace. The process ends, and
-removes its files, when the pipe to it closes: reading is cancelled, the session ends or the server is killed.
+The process ends, and removes its files, when the pipe to it closes: reading is cancelled or the server is killed.
 """
 
 import os
@@ -35,10 +34,7 @@ class ReadingProcess:
     def __init__(
         self, home: Path, source: Path | bytes | str, name: str, choices: ReadingChoices, *, limit_bytes: int
     ) -> None:
-        """Starts reading, with the arguments of ``add_dataset``; a text is an address in a public network.
-
-        Raises ShortageError where the machine lacks something that reading needs, such as disk space.
-        """
+        """Starts reading, with the arguments of ``add_dataset``; a text is an address. May raise ShortageError."""
         with named(folder=home), ExitStack() as held:
             (home / "datasets").mkdir(parents=True, exist_ok=True)
             self._folder = held.enter_context(scratch_folder(home / "datasets", "incoming-"))
@@ -64,11 +60,7 @@ class ReadingProcess:
         return self._process.poll() is not None
 
     def result(self) -> str:
-        """Waits for the process and returns the id of the table.
-
-        Raises TableError (a LayoutError where other choices may help), and ShortageError where the machine lacks
-        something.
-        """
+        """Waits for the process and returns the id of the table. Raises TableError, or ShortageError."""
         assert self._process.stdout is not None
         with self._process.stdout as answers:
             text = answers.read()

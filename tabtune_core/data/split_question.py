@@ -1,8 +1,4 @@
-"""Asks how to split a table that has dates, repeated ids, or one row for each pair of both (a panel).
-
-In: a typed frame and its column descriptions. Out: a question with its possible answers, or None. Answering it does not
-re-read the table.
-"""
+"""Asks how to split a table that has dates, repeated ids, or one row for each pair of both (a panel)."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -52,11 +48,11 @@ def split_question(frame: pd.DataFrame, columns: Sequence[Column], target: str) 
         why.append(f"The table is a panel: {each} at each of {moments.unique:,} values of {moments.name!r}.")
         groups, times = list(dict.fromkeys([observed.name, *groups])), list(dict.fromkeys([moments.name, *times]))
     if times:
-        shown = ", ".join(map(repr, times))
-        why.append(f"{shown}: times. If new rows will be later, split by time: the latest rows are the test.")
+        later = "If new rows will be later, split by time: the latest rows are the test."
+        why.append(f"{', '.join(map(repr, times))}: times. {later}")
     if groups:
-        shown = ", ".join(map(repr, groups))
-        why.append(f"{shown}: ids in several rows. If new rows have new ones, split by group: each is in one part.")
+        new = "If new rows have new ones, split by group: each is in one part."
+        why.append(f"{', '.join(map(repr, groups))}: ids in several rows. {new}")
     if not why:
         return None
     message = f"{' '.join(why)} At random, training rows resemble the test rows and scores look too good."

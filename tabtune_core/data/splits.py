@@ -1,7 +1,6 @@
 """Splits rows at random into training, validation and test rows: seeded and stratified.
 
-In: labels and two seeds. Out: row numbers of the table. One seed draws the test rows, once for a table; the other seed
-splits the remaining rows, in the same way for every run of a sweep that has this seed.
+One seed draws the test rows, once for a table; the other splits the rest, the same for every run with this seed.
 """
 
 from collections import Counter
@@ -23,7 +22,7 @@ FEWEST_OF_A_CLASS = 3
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Row numbers of the table, each in ascending order; rows without a label are left out."""
+    """Row numbers of the table, ascending; rows without a label are left out."""
 
     train: Rows
     validation: Rows
@@ -36,7 +35,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class SplitSizes:
-    """How many rows each part has; those of a split at random before a run limits the held-out rows."""
+    """How many rows each part has, before a run limits the held-out rows of a split at random."""
 
     train: int
     validation: int
@@ -44,10 +43,7 @@ class SplitSizes:
 
     @classmethod
     def plan(cls, class_rows: NDArray[np.int64], validation_share: float, test_share: float) -> "SplitSizes":
-        """Computes the sizes of a split at random; ``class_rows`` counts the rows of each stratum (numbers: see
-        ``group_rows``).
-
-        Raises LabelError for too few rows.
+        """Computes the sizes of a split at random from the rows of each stratum; raises LabelError for too few rows.
 
         >>> SplitSizes.plan(np.array([60, 40, 2]), validation_share=0.2, test_share=0.2)
         SplitSizes(train=62, validation=20, test=20)
@@ -65,10 +61,6 @@ class SplitSizes:
         return cls(int(class_rows.sum()) - sum(held_out), *held_out)
 
 
-def _number_groups(rows: int) -> int:
-    return max(2, min(10, rows // 10))
-
-
 def labelled_rows(labels: NDArray[np.object_]) -> Rows:
     """Returns the numbers of the rows with a label; a missing label is None."""
     return np.flatnonzero([label is not None for label in labels])
@@ -79,10 +71,10 @@ def strata_of(labels: NDArray[np.object_]) -> NDArray[np.object_]:
     known = labelled_rows(labels)
     if not len(known) or isinstance(labels[known[0]], str):
         return labels
-    groups = _number_groups(len(known))
     strata = np.full(len(labels), None, dtype=object)
+    sizes = group_rows(len(known))
     order = known[np.argsort(labels[known].astype(float), kind="stable")]
-    strata[order] = [f"group {rank * groups // len(order)}" for rank in range(len(order))]
+    strata[order] = [f"group {group}" for group in np.repeat(np.arange(len(sizes)), sizes)]
     return strata
 
 
@@ -95,7 +87,7 @@ def check_shares(validation_share: float, test_share: float) -> None:
 
 def group_rows(rows: int) -> NDArray[np.int64]:
     """Returns the size of each group that ``strata_of`` makes of ``rows`` numbers."""
-    groups = _number_groups(rows)
+    groups = max(2, min(10, rows // 10))
     return np.bincount(np.arange(rows) * groups // rows, minlength=groups)
 
 

@@ -1,7 +1,4 @@
-"""Writes frames as JSON, and as CSV that is safe to open in a spreadsheet, which runs a text that begins with =.
-
-In: a frame. Out: text with unchanged numbers.
-"""
+"""Writes frames as JSON, and as CSV that is safe to open in a spreadsheet, which runs a text that begins with =."""
 
 import json
 import math
@@ -10,10 +7,7 @@ import re
 import pandas as pd
 
 FORMULA = re.compile(r"(?:^|[;\t\n])[\s\"\ufeff\u200b]*(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
-"""The start of a cell that a spreadsheet runs as a formula, also in full width, after blanks and quotes it may skip.
-
-Some spreadsheets split lines at ; or a tab whatever the file says, so a cell may also begin after these or a line end.
-"""
+"""The start of a formula, also in full width, after blanks and quotes; some spreadsheets also split at ; or a tab."""
 MARK = "'"
 """Written before a formula, so that spreadsheets show it as text."""
 

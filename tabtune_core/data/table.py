@@ -1,28 +1,19 @@
 """Reads a file into a typed table, with findings about it and questions that it leaves open.
 
-The start of the data path. In: a file, as a path or bytes, and the person's choices. Out: a ``Table``. The steps are in
-``reading/``.
+The start of the data path; the steps are in ``reading/``.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices, Remarks, absent, shorten
-from tabtune_core.data.reading.batched_queries import (
-    Asking,
-    among,
-    answered,
-    first_cells,
-    groups,
-    hold_batch,
-    places_by,
-    worded_dashes,
-)
+from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices, absent, shorten
+from tabtune_core.data.reading import batched_queries
+from tabtune_core.data.reading.batched_queries import Asking, among, places_by
 from tabtune_core.data.reading.cells import FEWEST, Cells, without_rows
 from tabtune_core.data.reading.column_profile import Facts, describe, facts_of
 from tabtune_core.data.reading.dates import MEANS, ORDERS, as_date, each_date
@@ -31,7 +22,7 @@ from tabtune_core.data.reading.formats import plain_file
 from tabtune_core.data.reading.layout import find_layout
 from tabtune_core.data.reading.numbers import as_number, ask_about_points, decimal_commas, each_number
 from tabtune_core.data.reading.progress import Job, Tell, untold
-from tabtune_core.data.reading.sql import connect, hold_cells, translated
+from tabtune_core.data.reading.sql import Connection, connect, hold_cells, translated
 from tabtune_core.data.reading.text_rows import load_text
 from tabtune_core.data.reading.typed_rows import load_json, load_parquet
 from tabtune_core.data.reading.words import Typed, as_words
@@ -71,8 +62,7 @@ def read_table(
     sample: Path | None = None,
     tell: Tell = untold,
 ) -> Table:
-    """Reads a CSV (any usual separator and encoding, also zipped or gzipped), a Parquet file, JSON with one object per
-    row, or a sheet of a workbook.
+    """Reads a CSV (any usual separator and encoding, also zipped or gzipped), Parquet, JSON lines, or a sheet.
 
     Args:
         source: the file.
@@ -84,25 +74,23 @@ def read_table(
         tell: is called with the progress.
 
     Raises:
-        TableError: the file is not a readable table; the text says the way out.
+        TableError: the file is not a readable table.
     """
     with scratch_folder(inside) as folder, translated(), connect(folder) as connection:
-        job = Job(
-            connection=connection, folder=folder, choices=choices, limit_bytes=limit_bytes, fewest=fewest, tell=tell
-        )
+        job = Job(connection, folder, choices, limit_bytes=limit_bytes, fewest=fewest, tell=tell)
         path, kind = plain_file(Path(source) if isinstance(source, str) else source, job)
         if kind == "parquet":
-            return finish(without_rows(load_parquet(path, job), job), job, ([], []), own=None)
+            return finish(without_rows(load_parquet(path, job), job), job, (), own=None)
         asked, text = choices, folder / "text.csv"
-        of_sheet: Remarks = ((), ())
+        about_sheet: tuple[Question, ...] = ()
         if kind == "workbook":
-            of_sheet = sheet_as_text(path, folder / "sheet.csv", job)
+            about_sheet = sheet_as_text(path, folder / "sheet.csv", job)
             path, asked = folder / "sheet.csv", replace(choices, encoding="utf-8", delimiter=",")
         tell("Decoding the text", 0, 0)
-        encoding, of_text, about_text = decode(path, text, asked.encoding, to_predict=fewest == 1)
+        encoding, about_text = decode(path, text, asked.encoding, to_predict=fewest == 1)
         if kind == "json":
             used = replace(job, choices=replace(choices, encoding=encoding))
-            return finish(without_rows(load_json(text, job), job), used, (of_text, about_text), own=None)
+            return finish(without_rows(load_json(text, job), job), used, about_text, own=None)
         tell("Finding the layout", 0, 0)
         layout = find_layout(connection, text, asked)
         tell("Splitting lines into cells", 0, 0)
@@ -112,12 +100,12 @@ def read_table(
             job, choices=replace(choices, encoding=encoding, delimiter=layout.delimiter, header=layout.header)
         )
         own = kind == "text" if choices.delimiter is not None else fewest > 1
-        table = finish(cells, used, ([*of_sheet[0], *of_text], [*of_sheet[1], *about_text]), own=own)
+        table = finish(cells, used, (*about_sheet, *about_text), own=own)
     return table if choices.header is not None else ask_about_header(table, cells)
 
 
-def finish(cells: Cells, job: Job, before: Remarks, *, own: bool | None) -> Table:
-    """Types the cells, describes the columns and takes the frame out of the database.
+def finish(cells: Cells, job: Job, asked: Sequence[Question], *, own: bool | None) -> Table:
+    """Types the cells, describes the columns and takes the frame out of the database; the table also has ``asked``.
 
     ``own`` says that the file has the layout that ``choices`` describe; any other file has decimal commas only if it
     shows some itself; it is None for a typed file, whose numbers have points.
@@ -127,14 +115,14 @@ def finish(cells: Cells, job: Job, before: Remarks, *, own: bool | None) -> Tabl
         raise LayoutError(absent(name, cells.names))
     commas = decimal_commas(cells, job, own=own)
     typed, facts, taken, dashes = type_columns(cells, job, commas)
-    described, (findings, questions) = describe(job.connection, cells, typed, facts)
+    described, findings, questions = describe(job.connection, cells, typed, facts)
     by_name = dict(zip(cells.names, typed, strict=True))
     orders = {name: kind.day_first for name, kind in by_name.items() if kind.day_first is not None}
     first = next((order for order in ORDERS if order in orders.values()), None)
     day_first = first if choices.day_first is None else choices.day_first
     job.tell("Building the table", 0, 0)
     frame = as_frame(taken, cells.names)
-    pointed, about_points = ask_about_points(by_name) if own is not None and job.fewest > 1 else ([], [])
+    about_points = ask_about_points(by_name) if own is not None and job.fewest > 1 else ()
     numbers = {name: kind for name, kind in by_name.items() if kind.kind == "number"}
     chosen = {name: comma for name, comma in choices.decimal_commas if name in numbers}
     marks = {name: commas.get(name) or kind.decimal_comma for name, kind in numbers.items()}
@@ -146,32 +134,28 @@ def finish(cells: Cells, job: Job, before: Remarks, *, own: bool | None) -> Tabl
         decimal_commas=tuple((chosen | {name: mark for name, mark in marks.items() if mark is not None}).items()),
         dashes=tuple(dashes),
     )
-    all_findings = (*before[0], *cells.findings, *pointed, *findings)
-    return Table(frame, described, all_findings, (*before[1], *about_points, *questions), used)
+    return Table(frame, described, (*cells.findings, *findings), (*asked, *about_points, *questions), used)
 
 
 def type_columns(
     cells: Cells, job: Job, commas: dict[str, bool]
 ) -> tuple[list[Typed], list[Facts], list[pa.ChunkedArray], list[str]]:
-    """Types the columns in groups; returns type, facts and values of each, and the columns in which a dash is a word.
-
-    ``commas`` says in which columns a comma is known to be decimal.
-    """
+    """Types the columns in groups; returns type, facts and values of each, and the columns where a dash is a word."""
     connection, choices = job.connection, job.choices
     typed: list[Typed] = []
     facts: list[Facts] = []
     taken: list[pa.ChunkedArray] = []
     dashes: list[str] = []
-    for start, end in groups(len(cells.names), cells.rows):
+    for start, end in batched_queries.groups(len(cells.names), cells.rows):
         job.tell("Looking at columns", start, len(cells.names))
-        hold_batch(connection, start, end)
+        batched_queries.hold_batch(connection, start, end)
         names = cells.names[start:end]
         known_dashes = [place for place, name in enumerate(names) if name in choices.dashes]
-        dashes += [names[place] for place in sorted(worded_dashes(connection, known_dashes))]
-        firsts = first_cells(connection, end - start, SAMPLE_CELLS)
+        dashes += [names[place] for place in sorted(batched_queries.worded_dashes(connection, known_dashes))]
+        firsts = batched_queries.first_cells(connection, end - start, SAMPLE_CELLS)
         samples = [list(dict.fromkeys(first)) for first in firsts]
         works = [type_column(name, sample, job, commas.get(name)) for name, sample in zip(names, samples, strict=True)]
-        for kind, first in zip(answered(connection, works, samples), firsts, strict=True):
+        for kind, first in zip(batched_queries.answered(connection, works, samples), firsts, strict=True):
             different = list(dict.fromkeys(first[:EXAMPLE_CELLS]))
             typed.append(replace(kind, examples=tuple(map(shorten, different[:EXAMPLES]))))
         facts += facts_of(connection, typed[start:])
@@ -180,10 +164,7 @@ def type_columns(
 
 
 def type_column(name: str, sample: list[str], job: Job, decimal_comma: bool | None) -> Asking[Typed]:
-    """Decides what a column holds; the cells of rows to predict are read one by one.
-
-    ``sample`` are the distinct ones of its first SAMPLE_CELLS values; ``decimal_comma`` is None where not known.
-    """
+    """Decides what a column holds by its ``sample`` of distinct cells; those of rows to predict are read one by one."""
     choices, to_predict = job.choices, job.fewest == 1
     asked = dict(choices.kinds).get(name)
     day_first = dict(choices.date_orders).get(name, choices.day_first)
@@ -197,16 +178,12 @@ def type_column(name: str, sample: list[str], job: Job, decimal_comma: bool | No
         if dated is not None:
             return dated
     if asked == "number" or (asked is None and sample):
-        forced = asked is not None
-        return (
-            yield from as_number(
-                name, sample, forced=forced, unit=unit, comma_first=comma_first, decimal_comma=decimal_comma
-            )
-        )
+        marks: dict[str, Any] = {"unit": unit, "comma_first": comma_first, "decimal_comma": decimal_comma}
+        return (yield from as_number(name, sample, forced=asked is not None, **marks))
     return Typed(asked, "cell") if asked is not None else (yield from as_words())
 
 
-def values_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed], rows: int) -> list[pa.ChunkedArray]:
+def values_of(connection: Connection, typed: Sequence[Typed], rows: int) -> list[pa.ChunkedArray]:
     """Returns the values of each column of ``batch``, in the order of the rows."""
     arrays: dict[int, pa.ChunkedArray] = {}
     for value, places in places_by(enumerate(kind.value for kind in typed)).items():
@@ -225,22 +202,19 @@ def as_frame(columns: list[pa.ChunkedArray], names: Sequence[str]) -> pd.DataFra
     return frame
 
 
-def names_a_column(first: str | None, values: pd.Series, kind: Kind) -> bool:
-    """Whether the first cell of a column must be its name: of another kind, or the only one that does not recur."""
-    recurring = kind == "category" and values.nunique() * 10 <= len(values)
-    return kind in ("number", "boolean", *MEANS) or (recurring and not (values == first).any())
-
-
 def ask_about_header(table: Table, cells: Cells) -> Table:
     """Asks whether the first line is a header, where names and values look alike or no header was found."""
     if not table.reading.header:
         message = "No header was found, as the first line looks like the others: columns are called column_1, column_2."
         question = Question("header", f"{message} If it holds the names, say so.", "header", ("false", "true"))
-        findings = (Finding("info", "no-header", message), *table.findings)
-        return replace(table, findings=findings, questions=(question, *table.questions))
-    pairs = zip(cells.header, table.columns, strict=True)
-    named = any(names_a_column(name, table.frame[column.name], column.kind) for name, column in pairs)
-    if named or any(finding.code in ("missing-marks", "kept-as-text") for finding in table.findings):
+        return replace(table, questions=(question, *table.questions))
+    recurring = [one.kind == "category" and one.unique * 10 <= len(table.frame) for one in table.columns]
+    named = any(
+        column.kind in ("number", "boolean", *MEANS) or (recurs and not (table.frame[column.name] == name).any())
+        for name, column, recurs in zip(cells.header, table.columns, recurring, strict=True)
+    )
+    codes = {finding.code for finding in table.findings} | {question.code for question in table.questions}
+    if named or codes & {"missing-marks", "kept-as-text"}:
         return table
     names = ", ".join(name or "" for name in cells.header)[:80]
     message = f"All cells are words, so the first line ({names}) may hold names or values; it was read as names."

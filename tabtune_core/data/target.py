@@ -1,7 +1,6 @@
 """Proposes the column to predict, or a few to choose from, by the names, places and kinds of the columns.
 
-Between a Table and its split. In: a table. Out: a proposal. A score is a sum of the weights below. They are log odds,
-chosen on 172 tables of R and Python packages whose documentation names the target.
+A score is a sum of the weights below. They are log odds, chosen on 172 tables whose documentation names the target.
 """
 
 import math
@@ -24,43 +23,39 @@ FEW_CLASSES, ROWS_PER_CLASS, MANY_CLASSES, CLASS_SHARE = 10, 3, 20, 0.05
 Way = Literal["classes", "numbers", "halves"]
 """How a column is predicted: each value as a class, as numbers, or as two classes split at its median."""
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-LABELS = _words("target label labels outcome class classes y response dependent ziel zielvariable klasse")
-EVENTS = _words(
-    """
-    accepted admit admitted alive anomaly approval approved arrested attrition bankrupt bankruptcy bought buy cancelled
-    canceled choice churn churned clicked complication conversion converted creditability cultivar dead death deceased
-    decision default defaulted defect defective delayed denied diagnosis died disease dropout edible event exited
-    failed failure fault fraud fraudulent graduated hired infected injured late left malignant mortality output passed
-    placed placement poisonous positive prognosis promoted purchase purchased readmission readmitted recidivism
-    recommended recurrence rejected relapse remission repaid responded result returned satisfaction satisfied sentiment
-    severity spam species status stroke subscribed success survival survived toxic variety vote voted win winner won
-    """
+LABELS, EVENTS, MEASURES, FEATURES = (
+    frozenset(words.split())
+    for words in (
+        "target label labels outcome class classes y response dependent ziel zielvariable klasse",
+        # what happens to a row, or its type: mostly classes
+        """
+        accepted admit admitted alive anomaly approval approved arrested attrition bankrupt bankruptcy bought buy
+        cancelled canceled choice churn churned clicked complication conversion converted creditability cultivar dead
+        death deceased decision default defaulted defect defective delayed denied diagnosis died disease dropout edible
+        event exited failed failure fault fraud fraudulent graduated hired infected injured late left malignant
+        mortality output passed placed placement poisonous positive prognosis promoted purchase purchased readmission
+        readmitted recidivism recommended recurrence rejected relapse remission repaid responded result returned
+        satisfaction satisfied sentiment severity spam species status stroke subscribed success survival survived toxic
+        variety vote voted win winner won
+        """,
+        # outcomes that are measured, paid or counted: numbers
+        """
+        accidents amount birthweight bookings bwt casualties charges claims cnt compensation consumption cost costs
+        count crime days deaths delay demand earnings emissions expenditure expenses fatalities gpa grade incidents
+        injuries medv mileage mpg orders price production productivity profit progression quality rate rating rent
+        rentals revenue ridership rings salary sale saleprice sold spending strength tip total trips turnover value
+        visitors visits wage yield gehalt kosten lohn miete preis umsatz verbrauch
+        """,
+        # what is known before anything is predicted
+        """
+        account address age black block brand city client code color country county customer date day education email
+        ethnicity experience female firm gender group height hour id index industry job lat latitude lon long longitude
+        male marital minute model month name no number occupation patient phone product race region rownames season
+        sector sex site source state store street subject tenure time title treat url user weekday weekend year zip
+        jahr monat ort
+        """,
+    )
 )
-"""What happens to a row, or its type: mostly classes."""
-MEASURES = _words(
-    """
-    accidents amount birthweight bookings bwt casualties charges claims cnt compensation consumption cost costs count
-    crime days deaths delay demand earnings emissions expenditure expenses fatalities gpa grade incidents injuries medv
-    mileage mpg orders price production productivity profit progression quality rate rating rent rentals revenue
-    ridership rings salary sale saleprice sold spending strength tip total trips turnover value visitors visits wage
-    yield gehalt kosten lohn miete preis umsatz verbrauch
-    """
-)
-"""Outcomes that are measured, paid or counted: numbers."""
-FEATURES = _words(
-    """
-    account address age black block brand city client code color country county customer date day education email
-    ethnicity experience female firm gender group height hour id index industry job lat latitude lon long longitude
-    male marital minute model month name no number occupation patient phone product race region rownames season sector
-    sex site source state store street subject tenure time title treat url user weekday weekend year zip jahr monat ort
-    """
-)
-"""What is known before anything is predicted."""
 LABEL, EVENT, EVENT_IN_PART, MEASURE, MEASURE_IN_PART, FEATURE = 5.4, 4.9, 2.0, 4.3, 3.2, -2.0
 FIRST, LAST, LAST_OF_TWO, TWO_VALUES, IN_TITLE, MANY_WORDS, SERIES = 2.0, 2.0, 1.5, 1.3, 3.0, -2.0, -3.0
 """SERIES is for a name that differs from at least two others only in its digits, such as item_1, item_2, item_3."""
@@ -173,8 +168,7 @@ def is_continuous(series: pd.Series) -> bool:
     values = series.dropna()
     if not is_numeric_dtype(values) or values.nunique() <= FEW_CLASSES:
         return False
-    whole = bool(np.all(values == np.floor(values)))
-    return not whole or (looks_counted(values) and _seldom(values))
+    return bool((values != np.floor(values)).any()) or (looks_counted(values) and _seldom(values))
 
 
 def _seldom(values: pd.Series) -> bool:

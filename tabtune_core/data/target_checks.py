@@ -1,7 +1,4 @@
-"""Checks whether a column can be predicted as asked.
-
-In: a table, a name and how it is to be predicted. Out: findings, or a LabelError with the way out.
-"""
+"""Checks whether a column can be predicted as asked: findings, or a LabelError with the way out."""
 
 from collections.abc import Iterator
 
@@ -16,7 +13,6 @@ from tabtune_core.data.merged_classes import GROUPED, OTHER, worth_grouping
 from tabtune_core.data.target import ROWS_PER_CLASS, is_continuous
 from tabtune_core.data.values import words
 from tabtune_core.errors import LabelError
-from tabtune_core.files.plain_values import LONGEST_TEXT
 from tabtune_core.metrics import Task
 from tabtune_core.wording import counted, number
 
@@ -35,10 +31,9 @@ FIRST_ROWS = 1_000
 def check_label(
     frame: pd.DataFrame, target: str, *, max_classes: int | None, task: Task = "classification", split: bool = True
 ) -> tuple[Finding, ...]:
-    """Returns what to know about a label before training on it.
+    """Returns what to know about a label before training on it; LabelError where it cannot be predicted as asked.
 
-    ``max_classes`` is the model's limit, None for no limit; ``split`` says whether rows are withheld for validation or
-    testing, which needs more rows. Raises LabelError where the column cannot be predicted as asked.
+    ``max_classes`` is the model's limit, None for no limit; ``split``: rows are withheld, which needs more rows.
     """
     if target not in frame.columns:
         raise LabelError(absent(target, [str(name) for name in frame.columns]))
@@ -62,10 +57,8 @@ def check_label(
             few_values = f"has {len(labels)} values; regression needs at least {FEWEST_NUMBERS}"
             raise LabelError(f"The label {target!r} {few_values} to train, validate and test on.")
         numbers = labels.to_numpy(dtype=float)
-        if LARGEST <= (largest := float(np.abs(numbers).max())) < np.inf:
-            raise LabelError(f"The label {target!r} holds {largest:g}, whose square is too large. Divide the column.")
-        if 0 < largest <= 1 / LARGEST:
-            raise LabelError(f"The label {target!r} is at most {largest:g}, whose square is too small. Multiply it.")
+        if LARGEST <= (largest := float(np.abs(numbers).max())) < np.inf or 0 < largest <= 1 / LARGEST:
+            raise LabelError(f"The label {target!r} holds {largest:g}, whose square no float holds. Rescale it.")
         findings += far_values(numbers, target)
     else:
         findings += check_classes(labels, target, max_classes, ROWS_PER_CLASS if split else 1)
@@ -81,9 +74,8 @@ def far_values(y_N: NDArray[np.float64], target: str) -> list[Finding]:
     []
     """
     low, middle, high = np.quantile(y_N, [0.25, 0.5, 0.75])
-    far = y_N[far_of(y_N)]
-    far = far[np.argsort(-np.abs(far - middle), kind="stable")]
-    if not len(far):
+    far = sorted(y_N[far_of(y_N)], key=lambda value: -abs(value - middle))
+    if not far:
         return []
     examples = ", ".join(f"{value:,.10g}" for value in far[:3]) + (", ..." if len(far) > 3 else "")
     how = "1 value lies" if len(far) == 1 else f"{len(far):,} values lie"
@@ -119,10 +111,6 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
         way_out = f"S{MEDIAN}" if is_numeric_dtype(labels) else f"{merge}, or choose another model"
         takes = f"{len(sizes):,} classes; this model takes at most {max_classes}"
         raise LabelError(f"The label {target!r} has {takes}. {way_out}.")
-    longest = max(map(len, words(pd.Series(sizes.index))))
-    if longest > LONGEST_TEXT:
-        letters = f"{longest:,} letters; an adapter names classes of at most {LONGEST_TEXT:,}"
-        raise LabelError(f"A class of the label {target!r} has {letters}. Write short words for the classes.")
     rare = sizes[sizes < rows_per_class]
     named = zip(words(pd.Series(rare.index[:5])), rare, strict=False)
     examples = ", ".join(f"{label} ({count})" for label, count in named)

@@ -1,7 +1,4 @@
-"""Prepares a table for a model: labels, split, features, and the context rows for predictions.
-
-In: a typed frame and the settings that say what to predict. Out: arrays, and a hash that identifies a context.
-"""
+"""Prepares a table for a model: labels, split, features, and the context rows for predictions."""
 
 import hashlib
 import json
@@ -17,15 +14,7 @@ from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, Target, cou
 from tabtune_core.data.findings import Column, Finding, Kind
 from tabtune_core.data.merged_classes import with_label
 from tabtune_core.data.ordered_splits import split_by_column
-from tabtune_core.data.splits import (
-    Rows,
-    Split,
-    SplitRule,
-    SplitSizes,
-    group_rows,
-    split_rows,
-    strata_of,
-)
+from tabtune_core.data.splits import Rows, Split, SplitRule, SplitSizes, group_rows, split_rows, strata_of
 from tabtune_core.data.target_checks import check_label
 from tabtune_core.data.values import numbers, words
 from tabtune_core.errors import SettingError
@@ -53,7 +42,7 @@ class Context:
         encoder = self.encoder
         names = [tuple(encoder.categories), encoder.numbers, encoder.dates, self.labels.classes, *encoder.texts]
         names += [part for part in (encoder.datetimes, encoder.times) if part]
-        levels = [["nan" if text is None else text for text in known] for known in self.encoder.categories.values()]
+        levels = [["nan" if text is None else text for text in known] for known in encoder.categories.values()]
         digest = hashlib.sha256(json.dumps([names, levels]).encode())
         digest.update(self.x_CF.tobytes())
         digest.update(self.y_C.tobytes())

@@ -1,9 +1,8 @@
 """Encodes free text as numbers: its position along the directions in which the letter groups of the context vary most.
 
-In: a column of texts. Out: ``DIRECTIONS`` numbers per row. This is latent semantic analysis (Deerwester et al. 1990)
-over hashed groups of letters, as in skrub's ``StringEncoder``, with rounded weights and no ambiguous directions:
-whoever opens an adapter learns the encoder again, and must get the same numbers on a machine that rounds differently.
-Shape letters: N rows, H hashes, K directions.
+This is latent semantic analysis (Deerwester et al. 1990) over hashed groups of letters, as in skrub's
+``StringEncoder``, with rounded weights and no ambiguous directions: whoever opens an adapter learns the encoder again,
+and must get the same numbers on a machine that rounds differently. Shape letters: N rows, H hashes, K directions.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,6 @@
 """Finds the held-out rows that a confidence interval counts as one unit: of one group, of one time, or copies.
 
-In: a prepared table and how it was split. Out: a number for each row of the table; rows with equal numbers form a unit.
-Shape letters: T rows of the table, N held-out rows of a part, F columns.
+Rows with equal numbers form a unit. Shape letters: T rows of the table, N held-out rows of a part, F columns.
 """
 
 import math
@@ -39,10 +38,8 @@ def units_of(table: Prepared, settings: RunSettings) -> NDArray[np.int64]:
 def copies(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int64]:
     """Returns a number for each row ``(N,)``, equal for rows that agree everywhere; ``rows`` if that is by chance."""
     odd_F = 2 * np.random.default_rng(0).integers(2**62, size=frame.shape[1], dtype=np.uint64) + 1
-    columns = (frame.iloc[:, f] for f in range(frame.shape[1]))
     hashes_FN = [
-        pd.util.hash_pandas_object(column, index=False).to_numpy() * odd
-        for column, odd in zip(columns, odd_F, strict=True)
+        pd.util.hash_pandas_object(frame.iloc[:, f], index=False).to_numpy() * odd for f, odd in enumerate(odd_F)
     ]
     whole_N = np.stack(hashes_FN).sum(axis=0)
     equal, expected = _pairs(whole_N), 0.0

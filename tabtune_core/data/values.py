@@ -1,7 +1,6 @@
-"""Brings values of any type into one form: a number, a moment in UTC, or a word.
+"""Brings values of any pandas, NumPy or Arrow type into one form: a number, a moment in UTC, or a word.
 
-In: a column of any pandas, NumPy or Arrow type. Out: arrays of one type, the same for a fit, for a prediction and for a
-file. Shape letters: N rows.
+The same for a fit, for a prediction and for a file. Shape letters: N rows.
 """
 
 import re
@@ -10,16 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from numbers import Number
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import infer_dtype
 
-from tabtune_core.data.findings import DateOrder, Kind
+from tabtune_core.data.findings import Kind
 from tabtune_core.data.reading.cells import USUAL_MARKS
-from tabtune_core.data.reading.dates import IN_DIGITS, kind_of_texts, read_texts
+from tabtune_core.data.reading.dates import IN_DIGITS, Order, kind_of_texts, read_texts
 from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
 from tabtune_core.errors import TableError
 
@@ -45,9 +44,8 @@ NO_MOMENT = np.datetime64("NaT", "us")
 def column_kind(column: pd.Series) -> Kind:
     """Returns the kind of a column, by its type or, if it holds Python objects, by their types.
 
-    Durations are numbers and periods are dates. Texts that are all numbers, dates or times of day (in any format that
-    files may have) count as such. Other words are categories, or free text if there are too many. A pandas category
-    stays a category. Dates that are all at midnight have no time. Raises TableError for complex numbers.
+    Durations are numbers and periods are dates. Texts that are all numbers, dates or times of day count as such; other
+    words are categories, or free text if there are too many. Raises TableError for complex numbers.
 
     >>> [column_kind(pd.Series(values)) for values in ([1.5, None], [True, None], ["a", "b"], ["1", "2.5"])]
     ['number', 'boolean', 'category', 'number']
@@ -61,9 +59,10 @@ def column_kind(column: pd.Series) -> Kind:
     plain: dict[str, Kind] = {"b": "boolean", "M": "date", **dict.fromkeys("iufm", "number")}
     kind = plain.get(column.dtype.kind) or KINDS.get(inferred)
     if kind == "date":
-        return _with_time(moments(column))
-    if kind == "number" and column.dtype.kind != "m" and not inferred.startswith("timedelta"):
-        dated = kind_of_texts(date_texts(column)) if IN_DIGITS.fullmatch(word(column.dropna().max())) else None
+        when = moments(column)
+        return "datetime" if (when[~np.isnat(when)] != when[~np.isnat(when)].astype("datetime64[D]")).any() else "date"
+    if kind == "number" and IN_DIGITS.fullmatch(word(column.dropna().max())):
+        dated = kind_of_texts(date_texts(column))
         return kind if dated is None else dated.kind
     if kind:
         return kind
@@ -73,14 +72,10 @@ def column_kind(column: pd.Series) -> Kind:
     dated = kind_of_texts(telling)
     if dated is not None:
         return dated.kind
-    numeric = all(isinstance(value, Number | np.bool_) for value in filled)
-    if numeric or (telling and all(map(NUMBER.fullmatch, telling))):
+    plain_texts = bool(telling) and all(map(NUMBER.fullmatch, telling))
+    if plain_texts or all(isinstance(value, Number | np.bool_) for value in filled):
         return "number"
     return "text" if len(counts) > max(FEW_VALUES, len(filled) * CATEGORY_SHARE) else "category"
-
-
-def _with_time(when: "NDArray[np.datetime64]") -> Kind:
-    return "datetime" if (when[~np.isnat(when)] != when[~np.isnat(when)].astype("datetime64[D]")).any() else "date"
 
 
 def present(column: pd.Series) -> list[Any]:
@@ -111,7 +106,7 @@ def _number(value: Any) -> float:
         return np.nan
 
 
-def moments(column: pd.Series, *, order: DateOrder | Literal["column"] | None = "column") -> "NDArray[np.datetime64]":
+def moments(column: pd.Series, *, order: Order = "column") -> "NDArray[np.datetime64]":
     """Returns moments ``(N,)`` in UTC, in microseconds, NaT where missing or not a date; without a zone, UTC is meant.
 
     ``order`` says how texts such as 03/04/2025 are read: not at all if None, by default as the column shows.
@@ -214,12 +209,10 @@ def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int
     An exact match goes first. Otherwise a whole number, true or false matches the one word that another type or program
     would have written for it; a number matches a code whose leading zeros a program dropped.
 
-    >>> places([1, "1.0", True, "b", None, "01"], ["1", "b"]).tolist()
-    [0, 0, 0, 1, -1, -1]
+    >>> places([1, "1.0", True, "b", None, "01"], ["1", "b"]).tolist(), places([7, "7"], ["007", "01"]).tolist()
+    ([0, 0, 0, 1, -1, -1], [0, -1])
     >>> places([0.0, True, "TRUE"], ["False", "True"]).tolist(), places([1, "1.1"], ["1.0", "1.10"]).tolist()
     ([0, 1, 1], [0, -1])
-    >>> places([7, "7"], ["007", "01"]).tolist()
-    [0, -1]
     """
     exact = {text: place for place, text in enumerate(known) if text is not None}
 

@@ -13,7 +13,7 @@ from dashboard.url_state import go, pick, say_gone
 from dashboard.views.data import reading, table_findings, table_views, uploads
 from dashboard.views.data.columns_table import columns_table, has_unread_kinds
 from tabtune_core.data.datasets import Dataset, damaged_datasets
-from tabtune_core.data.findings import not_asked, together
+from tabtune_core.data.findings import together
 from tabtune_core.data.split_question import read_answer
 from tabtune_core.data.target import Way
 from tabtune_core.errors import TableError
@@ -68,7 +68,7 @@ def show(dataset: Dataset) -> None:
         if why_not:
             st.caption(why_not, width="content")
 
-    table_findings.findings(together(not_asked(dataset.findings, dataset.questions)))
+    table_findings.findings(together(dataset.findings))
     with st.container(horizontal=True):
         table_findings.leave_out(dataset, table_findings.useless(dataset, target), key="useless")
         table_findings.drop_copies(dataset)

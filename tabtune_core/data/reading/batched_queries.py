@@ -8,8 +8,9 @@ from collections.abc import Collection, Generator, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import duckdb
 import pyarrow as pa
+
+from tabtune_core.data.reading.sql import Connection
 
 Done = TypeVar("Done")
 Key = TypeVar("Key", bound=Hashable)
@@ -38,7 +39,7 @@ def groups(columns: int, rows: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, columns)) for start in range(0, columns, size)]
 
 
-def hold_batch(connection: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
+def hold_batch(connection: Connection, start: int, end: int) -> None:
     """Fills ``batch`` with a range of columns of ``cells``: place in it and number of the row from 0, and cell."""
     names = ", ".join(f"c{place}" for place in range(start, end))
     connection.execute(
@@ -47,7 +48,7 @@ def hold_batch(connection: duckdb.DuckDBPyConnection, start: int, end: int) -> N
     )
 
 
-def worded_dashes(connection: duckdb.DuckDBPyConnection, known: Collection[int]) -> set[int]:
+def worded_dashes(connection: Connection, known: Collection[int]) -> set[int]:
     """Returns the columns of ``batch`` in which "-" is a word, ``known`` or beside "+"; empties it in the others."""
     marks = "SELECT place, bool_or(cell = '+') FROM batch WHERE cell IN ('+', '-')"
     query = f"{marks} GROUP BY place HAVING bool_or(cell = '-')"
@@ -58,16 +59,14 @@ def worded_dashes(connection: duckdb.DuckDBPyConnection, known: Collection[int])
     return worded
 
 
-def first_cells(connection: duckdb.DuckDBPyConnection, columns: int, most: int) -> list[list[str]]:
+def first_cells(connection: Connection, columns: int, most: int) -> list[list[str]]:
     """Returns the first ``most`` filled cells of each column of ``batch``, in the order of the rows."""
     query = f"SELECT place, min_by(cell, number, {most}) FROM batch WHERE cell IS NOT NULL GROUP BY place"
     cells_by_place = dict(connection.execute(query).fetchall())
     return [cells_by_place.get(place, []) for place in range(columns)]
 
 
-def answered(
-    connection: duckdb.DuckDBPyConnection, works: Sequence[Asking[Done]], samples: Sequence[Sequence[str]]
-) -> list[Done]:
+def answered(connection: Connection, works: Sequence[Asking[Done]], samples: Sequence[Sequence[str]]) -> list[Done]:
     """Runs one work per column of ``batch``, with one sample each, and returns the results in their order."""
     cells = pa.array(samples, pa.list_(pa.string()))
     connection.register("samples", pa.table({"place": range(len(samples)), "cells": cells}))
@@ -100,7 +99,7 @@ def among(places: Sequence[int]) -> str:
     return f"place IN ({', '.join(map(str, places))})"
 
 
-def _values(connection: duckdb.DuckDBPyConnection, ask: Ask, places: list[int]) -> dict[int, tuple[Any, ...]]:
+def _values(connection: Connection, ask: Ask, places: list[int]) -> dict[int, tuple[Any, ...]]:
     table = "(SELECT place, unnest(cells) AS cell FROM samples)" if ask.of_sample else "batch"
     terms, parts = ", ".join(ask.terms), "".join(f", {part} AS part{number}" for number, part in enumerate(ask.parts))
     for number, part in enumerate(ask.parts):

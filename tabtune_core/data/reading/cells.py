@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from tabtune_core.data.findings import MAX_ROWS, SET_ROWS, Finding
 from tabtune_core.data.reading.names import column_name
 from tabtune_core.data.reading.progress import Job
-from tabtune_core.data.reading.sql import count_rows, counts, unplanned
+from tabtune_core.data.reading.sql import Connection, count_rows, counts, first_row, unplanned
 from tabtune_core.errors import LayoutError, TableError
 from tabtune_core.wording import counted
 
@@ -76,14 +76,10 @@ def tidied(
         findings = [finding for finding in findings if finding.column != names[-1]]
         names, header = names[:-1], header[:-1]
     check_width(len(names), fewest)
-    before = count_rows(connection)
     everything = ", ".join(f"c{place}" for place in range(len(names)))
     if fewest > 1:  # with 1, these are rows to predict, whose order matters
-        with unplanned(connection):
-            connection.execute(f"DELETE FROM cells WHERE coalesce({everything}) IS NULL")
+        findings = [*findings, *deleted(connection, f"coalesce({everything}) IS NULL", "without any value: left out.")]
     rows = count_rows(connection)
-    if rows < before:
-        findings.append(Finding("info", "left-out", f"{counted(before - rows, 'row')} without any value: left out."))
     if rows == 0:
         shown = ", ".join(names)[:80]
         raise TableError(f"The table has a header ({shown}) and no rows. Check that the export finished.")
@@ -94,25 +90,27 @@ def tidied(
 
 def without_rows(cells: Cells, job: Job) -> Cells:
     """Removes the rows that the person left out: the last ones, and all but the first of equal ones."""
-    connection, number, rows = job.connection, job.choices.skip_last, cells.rows
-    findings = [*cells.findings]
-    if number and not 0 < number <= rows - FEWEST:
-        raise LayoutError(f"{number:,} of {rows:,} rows cannot be left out: at least {FEWEST} must stay.")
-    with unplanned(connection):
-        if number:
-            last = f"SELECT rowid FROM cells ORDER BY rowid DESC LIMIT {number}"
-            connection.execute(f"DELETE FROM cells WHERE rowid IN ({last})")
-            findings.append(Finding("info", "left-out", f"{counted(number, 'row')} at the end: left out, as asked."))
-        if job.choices.drop_copies:
-            whole = f"hash({', '.join(f'c{place}' for place in range(len(cells.names)))})"
-            connection.execute(f"DELETE FROM cells WHERE rowid NOT IN (SELECT min(rowid) FROM cells GROUP BY {whole})")
+    connection, number, findings = job.connection, job.choices.skip_last, [*cells.findings]
+    if number and not 0 < number <= cells.rows - FEWEST:
+        raise LayoutError(f"{number:,} of {cells.rows:,} rows cannot be left out: at least {FEWEST} must stay.")
+    if number:
+        last = f"rowid IN (SELECT rowid FROM cells ORDER BY rowid DESC LIMIT {number})"
+        findings += deleted(connection, last, "at the end: left out, as asked.")
+    if job.choices.drop_copies:
+        whole = f"hash({', '.join(f'c{place}' for place in range(len(cells.names)))})"
+        copies = f"rowid NOT IN (SELECT min(rowid) FROM cells GROUP BY {whole})"
+        findings += deleted(connection, copies, "equal to an earlier one: left out, as asked.")
     rows = count_rows(connection)
     if rows == 1 and job.choices.drop_copies:
         raise TableError("All rows of the table are copies of one. At least two different ones are needed to read it.")
-    if copies := cells.rows - number - rows:
-        message = f"{counted(copies, 'row')} equal to an earlier one: left out, as asked."
-        findings.append(Finding("info", "left-out", message))
     return replace(cells, rows=rows, findings=tuple(findings))
+
+
+def deleted(connection: Connection, which: str, why: str) -> list[Finding]:
+    """Deletes the rows ``which`` (SQL) from ``cells``; reports how many there were, if any."""
+    with unplanned(connection):
+        (rows,) = first_row(connection, f"DELETE FROM cells WHERE {which}")
+    return [Finding("info", "left-out", f"{counted(rows, 'row')} {why}")] if rows else []
 
 
 def tidy_names(given: Sequence[str | None], *, named: bool) -> tuple[tuple[str, ...], list[Finding]]:

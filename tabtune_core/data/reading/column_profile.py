@@ -10,12 +10,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-import duckdb
-
-from tabtune_core.data.findings import Column, Finding, Question, Remarks, shorten
+from tabtune_core.data.findings import Column, Finding, Question, shorten
 from tabtune_core.data.reading.batched_queries import among, places_by
 from tabtune_core.data.reading.cells import Cells
-from tabtune_core.data.reading.sql import counts, unplanned
+from tabtune_core.data.reading.sql import Connection, counts, unplanned
 from tabtune_core.data.reading.words import MISSING_WORD, Typed
 from tabtune_core.wording import few
 
@@ -66,14 +64,11 @@ class Facts:
 
 
 def describe(
-    connection: duckdb.DuckDBPyConnection, cells: Cells, typed: Sequence[Typed], facts: Sequence[Facts]
-) -> tuple[tuple[Column, ...], Remarks]:
+    connection: Connection, cells: Cells, typed: Sequence[Typed], facts: Sequence[Facts]
+) -> tuple[tuple[Column, ...], list[Finding], list[Question]]:
     """Returns every column with its counts, and the findings and questions about them."""
-    columns: list[Column] = []
-    findings: list[Finding] = []
-    questions: list[Question] = []
-    marks: dict[str, tuple[str, ...]] = {}
-    seen: dict[int, str] = {}
+    columns, findings, questions = list[Column](), list[Finding](), list[Question]()
+    marks, seen = dict[str, tuple[str, ...]](), dict[int, str]()
     for name, kind, fact in zip(cells.names, typed, facts, strict=True):
         columns.append(Column(name, kind.kind, cells.rows - fact.filled, fact.unique, kind.examples))
         if kind.kind == "ignored":
@@ -90,11 +85,10 @@ def describe(
             shown = few([" and ".join(repr(shorten(word)) for word in words[:3]) for words in fact.spellings], 3)
             message = f"{name!r} has words that differ only in capitals or blanks: {shown}. Write them alike."
             findings.append(Finding("warning", "alike", message, name))
-    of_marks, about_marks = marks_question(marks)
-    return tuple(columns), ([*of_marks, *findings, *row_findings(connection, cells)], [*about_marks, *questions])
+    return tuple(columns), [*findings, *row_findings(connection, cells)], [*marks_question(marks), *questions]
 
 
-def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> list[Facts]:
+def facts_of(connection: Connection, typed: Sequence[Typed]) -> list[Facts]:
     """Computes the facts of each column of ``batch``, in their order."""
     facts: dict[int, Facts] = {}
     for (value, kind), places in places_by(enumerate((kind.value, kind.kind) for kind in typed)).items():
@@ -118,7 +112,7 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
     return [facts[place] for place in range(len(typed))]
 
 
-def spellings(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple[tuple[str, ...], ...]]:
+def spellings(connection: Connection, values: str) -> dict[int, tuple[tuple[str, ...], ...]]:
     """Returns the words of each column that differ only in capitals, blanks or kinds of accents."""
     times = f"SELECT place, value, count(*) AS times FROM {values} WHERE value IS NOT NULL GROUP BY place, value"
     rows = connection.execute(
@@ -135,13 +129,12 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
         message = f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}"
         yield Finding("warning", "all-missing", message, name)
         return
-    if column.unique == 1:
-        same = f"{name!r} is {column.examples[0]!r} in every row"
-        if column.missing:
-            message = f"{same} but the {column.missing:,} where it is missing. {KEEP_OR_LEAVE}"
-            yield Finding("warning", "one-value", message, name)
-        else:
-            yield Finding("warning", "constant", f"{same}. It tells a model nothing. {LEAVE}", name)
+    if column.unique == 1 and not column.missing:
+        message = f"{name!r} is {column.examples[0]!r} in every row. It tells a model nothing. {LEAVE}"
+        yield Finding("warning", "constant", message, name)
+    elif column.unique == 1:
+        message = f"{name!r} is {column.examples[0]!r}, or missing in {column.missing:,} rows. {KEEP_OR_LEAVE}"
+        yield Finding("warning", "one-value", message, name)
     elif column.missing > rows * MANY_MISSING and column.kind != "text":
         message = f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}"
         yield Finding("warning", "many-missing", message, name)
@@ -151,10 +144,10 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
     timed = numeric and YEAR_NAME.fullmatch(name.strip())  # one row a year
     different = filled >= ID_ROWS and column.unique >= filled * (NAMED_ID_SHARE if coded else ID_SHARE)
     if different and not spoken and not timed and (words or consecutive or (numeric and coded)):
-        seen = f"{name!r} has {column.unique:,} different values in {filled:,} rows, as an id has"
         unseen = column.kind == "text"
         effect = ". No model sees it: nothing to do." if unseen else f": a model can only memorize it. {LEAVE}"
-        yield Finding("info" if unseen else "warning", "id-like", f"{seen}{effect}", name)
+        message = f"{name!r} has {column.unique:,} different values in {filled:,} rows, as an id has{effect}"
+        yield Finding("info" if unseen else "warning", "id-like", message, name)
     elif column.kind == "text":
         message = f"{name!r} is read as free text, which no model sees. {ENCODE}"
         yield Finding("info", "free-text", message, name)
@@ -163,33 +156,30 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
         yield Finding("info", "high-cardinality", message, name)
 
 
-def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Finding]:
+def row_findings(connection: Connection, cells: Cells) -> list[Finding]:
     """Reports rows that occur more than once."""
     everything = ", ".join(f"c{place}" for place in range(len(cells.names)))
     with unplanned(connection):
         (different,) = counts(connection, f"count(DISTINCT hash({everything}))")
-    repeated = cells.rows - different
-    if not repeated:
+    if not (repeated := cells.rows - different):
         return []
     copies = "1 row is a copy of an earlier one" if repeated == 1 else f"{repeated:,} rows are copies of an earlier one"
     message = f"{copies}. Copies in training and test rows make scores too good: {DROP_COPIES}, unless real."
     return [Finding("info" if repeated < cells.rows * FEW_COPIES else "warning", "duplicate-rows", message)]
 
 
-def marks_question(marks: Mapping[str, Sequence[str]]) -> Remarks:
+def marks_question(marks: Mapping[str, Sequence[str]]) -> Iterator[Question]:
     """Asks which of the ``marks``, by column, mean missing."""
     where: dict[str, list[str]] = {}
     for column, of_column in marks.items():
         for mark in of_column:
             where.setdefault(mark, []).append(repr(column))
-    if not where:
-        return [], []
-    many = sorted(where, key=lambda mark: -len(where[mark]))
-    shown = few([f"{mark!r} in {few(where[mark], NAMED_COLUMNS)}" for mark in many], NAMED_MARKS)
-    message = f"Some cells may mean missing, and are read as they stand: {shown}."
-    offer = "Chosen marks become missing in every column; a column with only numbers besides them becomes numeric."
-    question = Question("missing-marks", f"{message} {offer}", "missing_marks", tuple(many[:MOST_MARKS]))
-    return [Finding("warning", "missing-marks", message)], [question]
+    if where:
+        many = sorted(where, key=lambda mark: -len(where[mark]))
+        shown = few([f"{mark!r} in {few(where[mark], NAMED_COLUMNS)}" for mark in many], NAMED_MARKS)
+        message = f"Some cells may mean missing, and are read as they stand: {shown}."
+        offer = "Chosen marks become missing in every column; a column with only numbers besides them becomes numeric."
+        yield Question("missing-marks", f"{message} {offer}", "missing_marks", tuple(many[:MOST_MARKS]))
 
 
 def missing_words(words: Sequence[str], unique: int) -> tuple[str, ...]:
@@ -212,7 +202,7 @@ def is_code(value: float | None) -> bool:
     return value is not None and CODE.fullmatch(f"{value:.10g}") is not None
 
 
-def sentinels(connection: duckdb.DuckDBPyConnection, values: str, places: list[int]) -> dict[int, tuple[str, ...]]:
+def sentinels(connection: Connection, values: str, places: list[int]) -> dict[int, tuple[str, ...]]:
     """Returns the cells of number columns that look like codes for missing, such as -999: far away, or negative."""
     ends = connection.execute(
         f"SELECT place, value, count(*), list(DISTINCT cell ORDER BY cell) FROM {values} "

@@ -1,11 +1,10 @@
 """Types columns of dates and times of day.
 
-Part of the fourth step of reading. If day and month could be swapped in every cell, the person is asked. A time with an
-offset becomes its moment in UTC; a month or quarter becomes its first day.
+Part of the fourth step of reading. A time with an offset becomes its moment in UTC; a month or quarter its first day.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import lru_cache, reduce
@@ -33,9 +32,7 @@ STANDARD = (  # a plain cast drops everything after a time: offsets, zones, even
     rf"WHEN {ZONED} THEN make_timestamp(epoch_us(TRY_CAST({OFFSET} AS TIMESTAMPTZ))) END"
 )
 MARKS = (
-    (r"^(\d{6}|\d{8})\.0+$", r"\1"),
-    (r"[-/., ]+", " "),
-    (r" $", ""),
+    *((r"^(\d{6}|\d{8})\.0+$", r"\1"), (r"[-/., ]+", " "), (r" $", "")),
     (r"^(\d{4})(\d\d)(\d\d) (\d+:)", r"\1 \2 \3 \4"),
 )
 """Rules that put a blank for every mark except the colons of a time, and blanks into digits before a time."""
@@ -54,26 +51,21 @@ REWRITTEN = (
 """Rules that simplify a date with words: no weekday, short months, a quarter as its first month."""
 
 
-def _rewritten(cell: str, rules: Iterable[tuple[str, str]]) -> str:
-    return reduce(lambda cell, rule: f"regexp_replace({cell}, '{rule[0]}', '{rule[1]}', 'g')", rules, cell)
-
-
-SIMPLE = (
-    f"CASE WHEN regexp_matches(cell, '[A-Za-z]') THEN {_rewritten('lower(cell)', REWRITTEN)} "
-    f"ELSE {_rewritten('cell', MARKS)} END"
+_WORDED, _BARE = (
+    reduce(lambda cell, rule: f"regexp_replace({cell}, '{rule[0]}', '{rule[1]}', 'g')", rules, cell)
+    for cell, rules in (("lower(cell)", REWRITTEN), ("cell", MARKS))
 )
+SIMPLE = f"CASE WHEN regexp_matches(cell, '[A-Za-z]') THEN {_WORDED} ELSE {_BARE} END"
 PARTS = (SIMPLE, STANDARD)
 CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S %f", "%I:%M %p", "%I:%M:%S %p")
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(\s*[ap]\.?m\.?)?", re.IGNORECASE)
 TIME_OF_DAY = f"coalesce(CAST(TRY_STRPTIME({SIMPLE}, {list(CLOCKS)}) AS TIME), CAST({STANDARD} AS TIME))"
-ORDERS: dict[DateOrder | None, tuple[str, ...]] = {
+ORDERS: dict[DateOrder, tuple[str, ...]] = {
     True: ("%d %m %Y", "%d %m %y"),
     False: ("%m %d %Y", "%m %d %y"),
     "year": ("%y %m %d",),
 }
-"""Formats of digits with the day, the month or the year first."""
 DIGITS = {"%Y%m": r"(1[89]|20)\d{4}", "%Y%m%d": r"(1[89]|20)\d{6}"}
-"""Formats that are whole numbers, with their pattern."""
 YEARS = (
     *(r"\b[12]\d{3}\b", r"(^|\D)\d\d( \d+:|$)", r"^\d\d \d\d? \d\d( |$)"),
     *(f"^{pattern}$" for pattern in DIGITS.values()),
@@ -126,9 +118,9 @@ def may_be_dates(sample: Sequence[str]) -> bool:
 
 
 def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked: Kind | None) -> Asking[Typed | None]:
-    """Types a column as date or time of day if nearly every cell is one; returns None otherwise.
+    """Types a column as date or time of day if nearly every cell is one, or the person ``asked``; else returns None.
 
-    If day and month can be swapped in all cells, asks which comes first. ``asked`` is the kind that the person chose.
+    If day and month can be swapped in all cells, asks which comes first.
     """
     forced = asked is not None
     if not forced and not may_be_dates(sample):
@@ -150,7 +142,7 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
     if not forced and (not fitting or (in_digits and read < filled)):
         return None
     fits = {order: next(filter(fitting.__contains__, styles), None) for order, styles in ORDERS.items()}
-    by_order = {order: style for order, style in fits.items() if style and order is not None}
+    by_order = {order: style for order, style in fits.items() if style}
     order = day_first if day_first in by_order else next(iter(by_order), None)
     style = next(iter(fitting), "") if order is None else by_order[order]
     value = fitting.get(style, STANDARD)
@@ -160,16 +152,15 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
     typed = yield from _typed(name, likely, asked or "date", value, read, filled, forced=forced)
     if typed is None or typed.kind not in MEANS:
         return typed
-    more_findings = yield from _date_findings(name, value)
-    typed = replace(typed, findings=(*typed.findings, *more_findings), day_first=order)
+    remarks = yield from _date_findings(name, value)
+    typed = replace(typed, findings=(*typed.findings, *remarks), day_first=order)
     if order is None or len(by_order) < 2 or day_first is not None:
         return typed
     others = " or ".join(ORDER_WORDS[one][1] for one in by_order if one != order)
     message = f"{name!r} holds dates such as {likely[0]!r}, read {ORDER_WORDS[order][1]}; they may be {others}."
     options = (ORDER_WORDS[one][0] for one in sorted(by_order, key=lambda one: one != order))
     question = Question("day-first", f"{message} Choose that if it is meant.", "day_first", tuple(options))
-    bad = tuple(finding for finding in typed.findings if finding.code != "date")
-    return replace(typed, findings=(*bad, Finding("warning", "ambiguous-date", message, name)), questions=(question,))
+    return replace(typed, findings=tuple(one for one in typed.findings if one.code != "date"), questions=(question,))
 
 
 def are_durations(clocks: Sequence[str]) -> bool:
@@ -182,7 +173,7 @@ def are_durations(clocks: Sequence[str]) -> bool:
 
 def each_date(name: str, kind: Kind, order: DateOrder | None) -> Asking[Typed]:
     """Types a date column of rows to predict: each cell is read by itself, in the order of the table."""
-    styles = (*STYLES, *DIGITS, *ORDERS.get(order, ()))
+    styles = (*STYLES, *DIGITS, *(ORDERS[order] if order is not None else ()))
     by_year = ([style for style in styles if _year(style) == year] for year in YEARS)
     value = f"coalesce({', '.join([STANDARD, *(written_as(*one) for one in by_year if one)])})"
     filled, read = yield Ask(("count(cell)", f"count({value})"), parts=PARTS)
@@ -214,20 +205,19 @@ def _typed(
 
 
 def _date_findings(name: str, value: str) -> Asking[list[Finding]]:
-    """Reports dates far ahead, and times that became moments in UTC."""
-    last, filters = date.today().year + FAR_YEARS, []
-    for which in (f"year({value}) NOT BETWEEN {EARLIEST_YEAR} AND {last}", ZONED):
-        filters += [f"count(*) FILTER ({which})", f"min(cell) FILTER ({which})"]
-    late, shown, zoned, moment, filled = yield Ask((*filters, f"count({value})"), parts=PARTS)
+    """Reports dates far ahead, and times without an offset beside others with one."""
+    last = date.today().year + FAR_YEARS
+    far = f"FILTER (year({value}) NOT BETWEEN {EARLIEST_YEAR} AND {last})"
+    terms = (f"count(*) {far}", f"min(cell) {far}", f"count(*) FILTER ({ZONED})", f"count({value})")
+    late, shown, zoned, filled = yield Ask(terms, parts=PARTS)
     findings = []
     if late:
         message = f"{name!r} has {late:,} dates such as {shorten(shown)!r} before {EARLIEST_YEAR} or after {last}. "
         way_out = "Correct years of two digits or another calendar in the file, or read these cells as missing."
         findings.append(Finding("warning", "far-years", message + way_out, name))
-    if zoned:
-        message = f"{name!r} holds times with an offset, such as {shorten(moment)!r}, read as moments in UTC."
-        bare = f" {filled - zoned:,} of {filled:,} cells have none: taken for UTC." if zoned < filled else ""
-        findings.append(Finding("warning" if bare else "info", "utc", message + bare, name))
+    if 0 < zoned < filled:
+        message = f"{filled - zoned:,} of {filled:,} times in {name!r} have no offset, unlike others: taken for UTC."
+        findings.append(Finding("warning", "utc", message, name))
     return findings
 
 
@@ -255,13 +245,12 @@ def kind_of_texts(texts: Sequence[str]) -> Typed | None:
     return read_texts(texts, None)[0] if may_be_dates(texts) else None
 
 
+Order = DateOrder | Literal["column"] | None
 FEW_TEXTS = 100
 """Texts whose reading is kept: a row to predict is checked, noted and encoded."""
 
 
-def read_texts(
-    texts: Sequence[str], asked: Kind | None, *, order: DateOrder | Literal["column"] | None = "column"
-) -> tuple[Typed | None, list[Any]]:
+def read_texts(texts: Sequence[str], asked: Kind | None, *, order: Order = "column") -> tuple[Typed | None, list[Any]]:
     """Returns the date or time type of texts, and of each text the time of day or the microseconds since 1970, or None.
 
     ``asked`` is the kind of ``MEANS`` to read them as, if known. With another ``order`` than that of the whole column,
@@ -276,9 +265,7 @@ def read_texts(
 
 
 @lru_cache(maxsize=64)
-def _read_few(
-    cells: tuple[str, ...], asked: Kind | None, order: DateOrder | Literal["column"] | None
-) -> tuple[Typed | None, list[Any]]:
+def _read_few(cells: tuple[str, ...], asked: Kind | None, order: Order) -> tuple[Typed | None, list[Any]]:
     if not cells:
         return None, []
     work = as_date("", list(cells), None, asked=asked) if order == "column" else each_date("", "datetime", order)

@@ -1,16 +1,17 @@
 r"""Decodes a text to UTF-8 with ``\n`` at the line ends.
 
-In: a plain file. Out: a file in a temporary folder, the encoding, and what to tell and ask about it.
+In: a plain file. Out: a file in a temporary folder, the encoding, and what to ask about it.
 """
 
 import re
 import shutil
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from charset_normalizer import from_bytes
 
-from tabtune_core.data.findings import Finding, Question, shorten
+from tabtune_core.data.findings import Question, shorten
 from tabtune_core.data.reading.progress import CHUNK_BYTES
 from tabtune_core.errors import LayoutError
 
@@ -38,7 +39,7 @@ def marked_encoding(head: bytes) -> str | None:
 
 def decode(
     path: Path, target: Path, encoding: str | None, *, to_predict: bool = False
-) -> tuple[str, tuple[Finding, ...], tuple[Question, ...]]:
+) -> tuple[str, tuple[Question, ...]]:
     """Writes ``path`` to ``target`` as UTF-8; rows ``to_predict`` may be in UTF-8 whatever their adapter's table was.
 
     Raises LayoutError where ``encoding`` does not exist or does not fit the bytes.
@@ -55,17 +56,20 @@ def decode(
         if not fits:
             way_out = "Leave the encoding open, or choose another."
             raise LayoutError(f"The file is not valid {marked}: some bytes cannot be decoded. {way_out}")
-        return marked, (), ()
+        return marked, ()
     if transcode(path, target, "utf-8"):
-        return "utf-8", (), ()
-    evidence = beyond_ascii(path)
+        return "utf-8", ()
+    with path.open("rb") as file:
+        lines = (line[:4096] for line in iter(lambda: file.readline(CHUNK_BYTES), b"") if not line.isascii())
+        evidence = b"".join(islice(lines, HEAD_BYTES >> 6))
     guess = from_bytes(evidence).best() if other_script(evidence) else None
     guessed = [guess.encoding] if guess is not None and guess.encoding in GUESSED else []
     used = next(name for name in (*guessed, "cp1252", "latin-1") if transcode(path, target, name))
-    message = f"The bytes are not UTF-8. They were read as {used}, which gives text such as {foreign_words(target)!r}."
+    words = re.search(r"\w*.{0,15}[^\x00-\x7f].{0,15}\w*", evidence.decode(used, "replace"))
+    shown = words[0].strip() if words else ""
+    message = f"The bytes are not UTF-8. They were read as {used}, which gives text such as {shown!r}."
     options = (used, *(name for name in OFFERED.split() if name != used))
-    question = Question("encoding", f"{message} If letters look wrong, choose another encoding.", "encoding", options)
-    return used, (Finding("warning", "encoding", message),), (question,)
+    return used, (Question("encoding", f"{message} If letters look wrong, choose another.", "encoding", options),)
 
 
 def transcode(path: Path, target: Path, encoding: str) -> bool:
@@ -77,25 +81,7 @@ def transcode(path: Path, target: Path, encoding: str) -> bool:
     return False
 
 
-def beyond_ascii(path: Path) -> bytes:
-    """Collects lines with letters beyond ASCII from the whole file, about a thousand at most."""
-    lines: list[bytes] = []
-    with path.open("rb") as stream:
-        while len(lines) * 64 <= HEAD_BYTES and (line := stream.readline(CHUNK_BYTES)):
-            if not line.isascii():
-                lines.append(line[:4096])
-    return b"".join(lines)
-
-
 def other_script(text: bytes) -> bool:
     """Whether most bytes beyond ASCII are adjacent, as in other scripts; accented letters in Latin text stand alone."""
     beyond = sum(byte > 127 for byte in text)
     return 2 * sum(len(run) for run in re.findall(rb"[\x80-\xff]{2,}", text)) > beyond
-
-
-def foreign_words(path: Path) -> str:
-    """Returns the words around the first letter beyond ASCII, to show the result of an encoding."""
-    with path.open(encoding="utf-8") as text:
-        line = next(line for line in iter(lambda: text.readline(CHUNK_BYTES), "") if not line.isascii())
-    words = re.search(r"\w*.{0,15}[^\x00-\x7f].{0,15}\w*", line)
-    return words[0].strip() if words else line[:40].strip()

@@ -19,7 +19,7 @@ from tabtune_core.errors import TableError
 Format = Literal["text", "parquet", "json", "workbook"]
 PARQUET, OLE, ZIP, GZIP = b"PAR1", b"\xd0\xcf\x11\xe0", (b"PK\x03\x04", b"PK\x05\x06"), b"\x1f\x8b"
 JSON = re.compile(r"\ufeff?\s*(\{\s*\"|\[\s*[{\[])")
-"""The first letters of JSON that could be a table."""
+"""The first letters of JSON that could be a table; a list is refused where it is read."""
 REFUSED: dict[str, tuple[bytes, ...]] = {
     "a picture": (b"\x89png", b"\xff\xd8\xff", b"gif8"),
     "a PDF document": (b"%pdf",),
@@ -28,8 +28,6 @@ REFUSED: dict[str, tuple[bytes, ...]] = {
     "a Weka file (ARFF)": (b"@relation ",),
 }
 """What could be taken for text, by the first letters in lower case."""
-TOO_LARGE = "The file unpacks to more than {:,} bytes, which is the limit. Unpack it, and take a sample of the rows."
-SAMPLE = "Take a sample of the rows: 'loralab sweep' and 'loralab train' read one with --rows N from plain text."
 
 
 def plain_file(source: Path | bytes, job: Job) -> tuple[Path, Format]:
@@ -48,7 +46,8 @@ def plain_file(source: Path | bytes, job: Job) -> tuple[Path, Format]:
     packed = head.startswith((*ZIP, GZIP)) and not is_workbook(path, head)
     kind = "text" if packed else format_of(path, head)
     if size > job.limit_bytes and (job.choices.rows is None or packed or kind != "text"):
-        raise TableError(f"The file has {size:,} bytes and the limit is {job.limit_bytes:,}. {SAMPLE}")
+        way_out = "Take a sample of the rows: loralab sweep and loralab train read one with --rows N from plain text."
+        raise TableError(f"The file has {size:,} bytes and the limit is {job.limit_bytes:,}. {way_out}")
     if not packed:
         return path, kind
     unpacked = job.folder / "unpacked"
@@ -57,8 +56,8 @@ def plain_file(source: Path | bytes, job: Job) -> tuple[Path, Format]:
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise
-        way_out = "Unpack it yourself and add the CSV in it."
-        raise TableError(f"The file is a damaged or unsupported archive ({error}). {way_out}") from error
+        damaged = f"The file is a damaged or unsupported archive ({error})"
+        raise TableError(f"{damaged}. Unpack it yourself and add the CSV in it.") from error
     inner = read_head(unpacked)
     if not inner:
         raise TableError("The archive holds an empty file. Check that the export finished.")
@@ -72,7 +71,8 @@ def unpack(path: Path, target: Path, job: Job) -> None:
     with gzip.open(path) if read_head(path).startswith(GZIP) else only_member(path) as stream, target.open("wb") as out:
         while block := stream.read(CHUNK_BYTES):
             if out.tell() + len(block) > job.limit_bytes:
-                raise TableError(TOO_LARGE.format(job.limit_bytes))
+                more = f"The file unpacks to more than {job.limit_bytes:,} bytes, which is the limit"
+                raise TableError(f"{more}. Unpack it, and take a sample of the rows.")
             out.write(block)
             job.tell("Unpacking megabytes", out.tell() // 1_000_000, 0)
 
@@ -82,9 +82,10 @@ def check_is_file(path: Path) -> None:
     shown = shown_name(str(path))
     if path.is_dir():
         raise TableError(f"{shown} is a folder. Give the path of one file in it.")
+    if not path.exists():
+        raise TableError(f"There is no file at {shown}. Check the path.")
     if not path.is_file():
-        device = "is a pipe or a device, not a file. Write the table to a file first." if path.exists() else ""
-        raise TableError(f"{shown} {device}" if device else f"There is no file at {shown}. Check the path.")
+        raise TableError(f"{shown} is a pipe or a device, not a file. Write the table to a file first.")
 
 
 def format_of(path: Path, head: bytes) -> Format:

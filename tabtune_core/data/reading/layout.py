@@ -1,7 +1,6 @@
 """Finds the layout of a text: separator, quotes, lines above the table, width, header.
 
-Second step of reading. DuckDB's sniffer names the separator and the header; a few rules of our own hold where it errs:
-at decimal commas, titles above the table, and headers of numbers.
+Second step of reading. DuckDB's sniffer errs at decimal commas, titles above the table, and headers of numbers.
 """
 
 import csv
@@ -17,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from tabtune_core.data.findings import SET_SEPARATOR, ReadingChoices
-from tabtune_core.data.reading.sql import first_row
+from tabtune_core.data.reading.sql import Connection, first_row
 from tabtune_core.errors import LayoutError, TableError
 
 HEAD_CHARACTERS, HEAD_RECORDS = 1 << 20, 5_000
@@ -49,9 +48,7 @@ class Layout:
     skip: int
     """Number of lines above the table."""
     width: int
-    """Number of cells in a row."""
     header: bool
-    """Whether the first line of the table holds names."""
     short_header: int
     """How many cells the header is short: with one, the first column may hold row names, as R writes them."""
 
@@ -60,7 +57,7 @@ Records = Sequence[tuple[int, list[str]]]
 """The records at the start of a file that are not blank, each with the number of lines before it."""
 
 
-def find_layout(connection: duckdb.DuckDBPyConnection, path: Path, choices: ReadingChoices) -> Layout:
+def find_layout(connection: Connection, path: Path, choices: ReadingChoices) -> Layout:
     """Finds the layout of a UTF-8 file, as far as ``choices`` do not fix it.
 
     Raises TableError for a file without text, a separator that is not one character, and a file of one column.
@@ -68,8 +65,7 @@ def find_layout(connection: duckdb.DuckDBPyConnection, path: Path, choices: Read
     given = choices.delimiter
     if given is not None and (len(given) != 1 or given in '\r\n"'):
         raise LayoutError(f"A separator is one character, such as ',' or ';'. Asked for: {given!r}.")
-    head = read_start(path)
-    bare = head
+    bare = head = read_start(path)
     if named := SEPARATOR_LINE.match(head):
         given, bare = given or named[1], "\n" * named[0].count("\n") + head[named.end() :]
     bare = re.sub(r"\A(\s*#.*\n)+", lambda comments: "\n" * comments[0].count("\n"), bare)
@@ -83,21 +79,19 @@ def find_layout(connection: duckdb.DuckDBPyConnection, path: Path, choices: Read
         path.write_text(single_blanks(path.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
         return find_layout(connection, path, choices)
     if width < 2:
-        asked = "" if given is None else f" when split at {given!r}"
+        column = "one column" if given is None else f"one column when split at {given!r}"
         shown = (records[0][1][0] if records else head).strip()[:60]
-        needed = "A table needs a column to predict and one to predict from"
-        raise LayoutError(f"The file has one column{asked}: {shown!r}. {needed}. Add one, or {SET_SEPARATOR}.")
+        raise LayoutError(f"The file has {column}: {shown!r}. A table needs two. Add one, or {SET_SEPARATOR}.")
     if (even := evenness(records)) < EVEN / 2:
         message = f"Split at {delimiter!r}, only {even:.0%} of the first lines have the most frequent number of cells"
         raise LayoutError(f"{message}, {width}. Correct the file, or {SET_SEPARATOR}.")
-    skip, first = first_record(records[len(titles_above(records)) :], width)
+    skip, first = first_record(records, width)
     marked = names_after_mark(head, skip, delimiter, width) if any(map(NUMBER.fullmatch, first)) else None
     skip, first = marked or (skip, first)
     header = choices.header
     if header is None:
-        header = bool(marked) or has_header(
-            connection, start, "\n".join(head.split("\n")[skip:]), delimiter, first, width
-        )
+        table = "\n".join(head.split("\n")[skip:])
+        header = bool(marked) or has_header(connection, start, table, delimiter, first, width)
     return Layout(delimiter, escape, skip, width, header, header * max(width - len(first), 0))
 
 
@@ -115,9 +109,7 @@ def read_start(path: Path) -> str:
     return head[: head.rfind("\n") + 1] if more else head
 
 
-def sniff(
-    connection: duckdb.DuckDBPyConnection, path: Path, text: str, **given: str | list[str]
-) -> tuple[str, str, bool] | None:
+def sniff(connection: Connection, path: Path, text: str, **given: str | list[str]) -> tuple[str, str, bool] | None:
     """Returns the separator, escape and header that DuckDB detects; None where it finds no layout."""
     lines = [line for line in text.split("\n") if line.count(",") < 5_000]  # more cells would take it minutes
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
@@ -167,13 +159,6 @@ def single_blanks(text: str) -> str:
     return "\n".join(re.sub(r'("[^"]*")| +', lambda run: run[1] or " ", line).strip(" ") for line in text.split("\n"))
 
 
-def titles_above(records: Records) -> Records:
-    """Returns the records before the first blank line if one of them has a single cell."""
-    ends = [before + 1 + sum(cell.count("\n") for cell in record) for before, record in records]
-    gap = next((place for place in range(1, len(records)) if records[place][0] > ends[place - 1]), 0)
-    return records[:gap] if any(len([*filter(None, record)]) == 1 for _, record in records[:gap]) else []
-
-
 def usual_width(records: Records) -> int:
     """Returns the most frequent number of cells in a record, the larger in a tie; 1 where most have one."""
     counts = Counter(len(record) for _, record in records)
@@ -191,6 +176,10 @@ def evenness(records: Records) -> float:
 
 def first_record(records: Records, width: int) -> tuple[int, list[str]]:
     """Finds the first line of the table: about as wide as a row or as its filled cells, and at least half filled."""
+    ends = [before + 1 + sum(cell.count("\n") for cell in record) for before, record in records]
+    gap = next((place for place in range(1, len(records)) if records[place][0] > ends[place - 1]), 0)
+    if any(len([*filter(None, record)]) == 1 for _, record in records[:gap]):  # a title, and a blank line
+        records = records[gap:]
     rows = [record for _, record in records if len(record) == width]
     filled_width = max(place for row in rows for place, cell in enumerate(row, 1) if cell.strip())
     for (before, record), (after, row) in zip(records, [*records[1:], records[-1]], strict=True):
@@ -211,9 +200,7 @@ def names_after_mark(head: str, skip: int, delimiter: str, width: int) -> tuple[
     return None
 
 
-def has_header(
-    connection: duckdb.DuckDBPyConnection, path: Path, text: str, delimiter: str, first: list[str], width: int
-) -> bool:
+def has_header(connection: Connection, path: Path, text: str, delimiter: str, first: list[str], width: int) -> bool:
     """Whether the first line holds names: DuckDB says so, or its numbers count columns or years, or only words."""
     cells = [cell.strip() for cell in first]
     numbers = [cell for cell in cells if NUMBER.fullmatch(cell)]

@@ -5,10 +5,10 @@ Part of the fourth step of reading. Ids that a float64 would change stay text; c
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from tabtune_core.data.findings import Finding, Question, Remarks, Severity, shorten
+from tabtune_core.data.findings import Finding, Question, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
 from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.progress import Job
@@ -43,8 +43,7 @@ CODE = re.compile(r"\s*[A-Za-z]{1,4}[-. ]?\d.*")
 MANY_NUMBERS = 20
 """From this many different numbers, a column with other words is mostly numbers, however often the words occur."""
 MOST_MARKS, MOST_TOLD = 3, 0.25
-"""Most words that may mean missing; largest share of other cells for which words that are mostly numbers are reported.
-"""
+"""Most words that may mean missing; largest share of other cells for which a column of mostly numbers is reported."""
 EITHER = re.compile(r"(?<![\d.,])[1-9]\d{0,2}[.,]\d{3}(?![\d.,])")
 """A number whose mark may be decimal or separate thousands."""
 NO_COMMA = "(--thousands-comma, or remove the column from 'Columns with decimal commas' under Reading choices)"
@@ -90,8 +89,7 @@ def as_number(
     if forced or unread <= filled * BAD_SHARE:
         bad = yield from unread_words(wrong)
         if forced or not any(map(CODE.fullmatch, bad)):
-            finding = bad_cells_finding(name, bad, unread + infinite, filled)
-            return replace(typed, findings=(finding, *typed.findings))
+            return replace(typed, findings=(bad_cells_finding(name, bad, unread + infinite, filled), *typed.findings))
     (missing,) = (yield Ask((f"count(*) FILTER {MISSING_WORD}",))) if unread > filled * STRAY_SHARE else (0,)
     most = 1 if unread == missing or len(sample) > MANY_NUMBERS else STRAY_SHARE
     return (yield from stray_words(name, unread + infinite, filled, wrong, most=most))
@@ -127,27 +125,26 @@ def _formatted(
     unread = filled - read - infinite
     if shown is None:
         return Typed("number", FINITE), unread
-    doubts = []
+    doubts = ""
     if unit and without:
-        doubts.append(f", and {without:,} without {unit!r}. Convert them to one unit if they differ in it")
+        doubts += f", and {without:,} without {unit!r}. Convert them to one unit if they differ in it"
     if others:
-        doubts.append(f". The decimal mark differs in {others:,} of {read:,}, such as {example!r}")
+        doubts += f". The decimal mark differs in {others:,} of {read:,}, such as {example!r}"
     if doubtful:
-        doubts.append(f". If the commas separate thousands, say so {NO_COMMA}")
-    severity: Severity = "warning" if doubts else "info"
+        doubts += f". If the commas separate thousands, say so {NO_COMMA}"
     read_as = f"{shorten(shown['cell'])!r}, read as {in_words(shown['value'], 15)}"
     if ":" in shown["cell"]:
         read_as += " seconds. Choose time of day, under Columns, if they are no durations"
-    message = f"{name!r} holds numbers such as {read_as}{''.join(doubts)}."
+    message = f"{name!r} holds numbers such as {read_as}{doubts}."
     mark = comma if commas or (comma and points) else None
-    findings = (Finding(severity, "number-format", message, name),)
-    return Typed("number", value, findings, unit=unit, decimal_comma=mark), unread
+    finding = Finding("warning" if doubts else "info", "number-format", message, name)
+    return Typed("number", value, (finding,), unit=unit, decimal_comma=mark), unread
 
 
 def each_number(name: str, *, unit: str | None, comma_first: bool, decimal_comma: bool | None) -> Asking[Typed]:
     """Types a number column of rows to predict: each cell is read by itself, with the unit and marks of the table."""
-    known = decimal_comma is not None
-    every = all_values(unit, comma=comma_first if decimal_comma is None else decimal_comma, known=known)
+    comma = comma_first if decimal_comma is None else decimal_comma
+    every = all_values(unit, comma=comma, known=decimal_comma is not None)
     value = f"(CASE WHEN isfinite({every}) THEN {every} END)"
     filled, read = yield Ask(("count(cell)", f"count({value})"))
     if read == filled:
@@ -181,11 +178,12 @@ def stray_words(
     words = tuple((yield from unread_words(wrong)))
     if len(words) <= MOST_MARKS and all(shorten(word) == word for word in words):
         return replace(typed, marks=words)
+    if unread > filled * MOST_TOLD:
+        return typed
     cells = f"{name!r} holds {what}s in {filled - unread:,} cells and other text in {unread:,}, such as "
     way_out = f"Choose {what} under Columns if the others may become missing."
     message = f"{cells}{shorten(words[0])!r}; it is read as {typed.kind}. {way_out}"
-    few = unread <= filled * MOST_TOLD
-    return replace(typed, findings=(Finding("info", "kept-as-text", message, name),) if few else ())
+    return replace(typed, findings=(Finding("info", "kept-as-text", message, name),))
 
 
 def unit_of(sample: Sequence[str]) -> str | None:
@@ -287,12 +285,9 @@ def _mark_of_file(job: Job, cells: Cells, names: set[str]) -> bool | None:
     return None
 
 
-def ask_about_points(typed: Mapping[str, Typed]) -> Remarks:
-    """Reports and asks about columns whose points may separate thousands."""
-    doubts = {name: kind.pointed for name, kind in typed.items() if kind.pointed}
-    if not doubts:
-        return [], []
-    shown = ", ".join(f"{cell!r} in {name!r}" for name, cell in [*doubts.items()][:3])
-    message = f"All points in numbers have three digits after them, such as {shown}. They were read as decimal points."
-    offer = f"{message} If they separate thousands, say so."
-    return [Finding("warning", "point", message)], [Question("point", offer, "decimal_commas", tuple(doubts))]
+def ask_about_points(typed: Mapping[str, Typed]) -> Iterator[Question]:
+    """Asks about columns whose points may separate thousands."""
+    if doubts := {name: kind.pointed for name, kind in typed.items() if kind.pointed}:
+        shown = ", ".join(f"{cell!r} in {name!r}" for name, cell in [*doubts.items()][:3])
+        message = f"All points in numbers have three digits after them, such as {shown}: read as decimal points."
+        yield Question("point", f"{message} If they separate thousands, say so.", "decimal_commas", tuple(doubts))

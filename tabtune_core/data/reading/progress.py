@@ -19,7 +19,7 @@ def untold(stage: str, done: int, whole: int) -> None:
     """Reports nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One reading of a file, for all of its steps."""
 

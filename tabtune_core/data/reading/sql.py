@@ -20,11 +20,12 @@ VECTOR_ROWS, MOST_ROWS = 2_048, 122_880
 """DuckDB's vector size, of which the size of a row group is a multiple, and the default of that."""
 CELLS_IN_MEMORY = 8_000_000
 """Most cells of a row group. Each takes at least 16 bytes until its group is written."""
+Connection = duckdb.DuckDBPyConnection
 Source = tuple[str, dict[str, Any]]
 """SQL for rows, and its parameters."""
 
 
-def connect(folder: Path | None = None) -> duckdb.DuckDBPyConnection:
+def connect(folder: Path | None = None) -> Connection:
     """Opens a database of at most 1 GB that spills only to ``folder``; without one it may stay open through a fork."""
     settings: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
@@ -39,7 +40,7 @@ def connect(folder: Path | None = None) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def hold_cells(connection: duckdb.DuckDBPyConnection, folder: Path, columns: int) -> None:
+def hold_cells(connection: Connection, folder: Path, columns: int) -> None:
     """Stores ``cells`` in a file in ``folder``, in row groups that fit into memory for any number of columns."""
     rows = max(VECTOR_ROWS, min(MOST_ROWS, CELLS_IN_MEMORY // columns) // VECTOR_ROWS * VECTOR_ROWS)
     where = str(folder / "cells.duckdb").replace("'", "''")
@@ -50,7 +51,7 @@ def hold_cells(connection: duckdb.DuckDBPyConnection, folder: Path, columns: int
 
 
 @contextmanager
-def unplanned(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def unplanned(connection: Connection) -> Iterator[None]:
     """Runs queries without the optimizer, which takes longer than the query itself for hundreds of columns."""
     connection.execute("PRAGMA disable_optimizer")
     yield
@@ -58,19 +59,19 @@ def unplanned(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def first_row(
-    connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    connection: Connection, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
 ) -> tuple[Any, ...]:
     """Returns the first row of a short result, or an empty tuple. The result is read to its end."""
     rows = connection.execute(query, parameters).fetchall()
     return rows[0] if rows else ()
 
 
-def counts(connection: duckdb.DuckDBPyConnection, *terms: str) -> tuple[int, ...]:
+def counts(connection: Connection, *terms: str) -> tuple[int, ...]:
     """Computes several counts over ``cells`` in one pass."""
     return first_row(connection, f"SELECT {', '.join(terms)} FROM cells")
 
 
-def count_rows(connection: duckdb.DuckDBPyConnection, source: Source = ("FROM cells", {})) -> int:
+def count_rows(connection: Connection, source: Source = ("FROM cells", {})) -> int:
     """Returns the number of rows in ``cells``, or in another source."""
     return int(first_row(connection, f"SELECT count(*) {source[0]}", source[1])[0])
 

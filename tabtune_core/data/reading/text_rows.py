@@ -9,25 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from tabtune_core.data.findings import MAX_ROWS, SET_SEPARATOR, Finding
+from tabtune_core.data.reading import cells
 from tabtune_core.data.reading.batched_queries import quoted
-from tabtune_core.data.reading.cells import (
-    MAX_COLUMNS,
-    Cells,
-    check_width,
-    cleaned,
-    drawn,
-    missing_pattern,
-    sampled_finding,
-    share_to_read,
-    tidied,
-    tidy_names,
-)
+from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.layout import Layout
 from tabtune_core.data.reading.progress import CHUNK_BYTES, Job
-from tabtune_core.data.reading.sql import Source, count_rows, counts, first_row, unplanned
+from tabtune_core.data.reading.sql import Connection, Source, count_rows, counts, first_row, unplanned
 from tabtune_core.errors import LayoutError, TableError
 from tabtune_core.wording import counted
 
@@ -64,13 +52,13 @@ class Rejected:
 def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
     """Reads a UTF-8 file into ``cells``: all rows, or a random sample of about as many rows as were chosen.
 
-    A sample is also written to the file ``sample``, as CSV of at most as many bytes as the limit.
-    Raises TableError where most lines do not fit the layout or no row is left.
+    A sample is also written to the file ``sample``, as CSV of at most the limit in bytes. Raises TableError where most
+    lines do not fit the layout or no row is left.
     """
-    connection, choices, fewest = job.connection, job.choices, job.fewest
-    check_width(layout.width, fewest)
+    connection, choices = job.connection, job.choices
+    cells.check_width(layout.width, job.fewest)
     table, lines = table_alone(path, layout)
-    missing, whole = missing_pattern(choices.missing_marks), choices.rows is None and lines <= MAX_ROWS
+    missing, whole = cells.missing_pattern(choices.missing_marks), choices.rows is None and lines <= MAX_ROWS
     source = rows_of(table, layout)
     rows, closed = hold(connection, source, missing) if whole else counted_rows(connection, source)
     rejected = rejected_lines(connection, table, layout.skip)
@@ -80,14 +68,19 @@ def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
         rows, closed = hold(connection, source, missing) if whole else counted_rows(connection, source)
     if layout.short_header:
         short = Rejected(short.count - 1, tuple(line for line in short.first if line != layout.skip + 1))
-    check_lines(layout, rows, wrong, closed=closed)
-    share = share_to_read(rows - 1 - layout.header, choices.rows)
+    if rows <= wrong.count or (layout.header and layout.skip + 1 in wrong.first):
+        message = f"{wrong} do not have the {layout.width} cells that {layout.delimiter!r} gives elsewhere"
+        raise LayoutError(f"{message}, or have a broken quote. Correct the file, or {SET_SEPARATOR}.")
+    if not closed:
+        opens = f"A quote opens after row {rows:,} and is never closed."
+        raise TableError(f"{opens} Close it in the file and add it again.")
+    share = cells.share_to_read(rows - 1 - layout.header, choices.rows)
     size = table.stat().st_size + 2 * rows  # with the quotes of the sample
     if choices.rows is not None and size > job.limit_bytes:
         share = min(share, SLACK * job.limit_bytes / size)
     source[1]["rejects"] = False
     if share < 1:
-        kept = drawn(f"{source[0]} WHERE c0 IS DISTINCT FROM {quoted(LAST_LINE)}", share, kept=int(layout.header))
+        kept = cells.drawn(f"{source[0]} WHERE c0 IS DISTINCT FROM {quoted(LAST_LINE)}", share, kept=int(layout.header))
         target = f"FORMAT csv, HEADER false, FORCE_QUOTE (c0), DELIMITER {quoted(layout.delimiter)}"
         connection.execute(f"COPY ({kept}) TO {quoted(str(sample))} ({target})", source[1])
         source = rows_of(sample, replace(layout, escape='"'))
@@ -95,25 +88,15 @@ def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
         hold(connection, source, missing)
     named = header_of(connection, layout, source)
     connection.execute(f"DELETE FROM cells WHERE c0 = {quoted(LAST_LINE)}")
-    names, renamed = tidy_names(named, named=layout.header)
+    names, renamed = cells.tidy_names(named, named=layout.header)
     findings = [*findings_of(layout, wrong, short), *renamed]
     if lines > rows:
         findings += tall_finding(connection, layout)
-    findings += sampled_finding(count_rows(connection), share)
-    return tidied(job, names, named if layout.header else (), findings, layout.short_header)
+    findings += cells.sampled_finding(count_rows(connection), share)
+    return cells.tidied(job, names, named if layout.header else (), findings, layout.short_header)
 
 
-def check_lines(layout: Layout, rows: int, wrong: Rejected, *, closed: bool) -> None:
-    """Raises an error where most lines or the header do not fit the layout, or a quote is not ``closed``."""
-    if rows <= wrong.count or (layout.header and layout.skip + 1 in wrong.first):
-        message = f"{wrong} do not have the {layout.width} cells that {layout.delimiter!r} gives elsewhere"
-        raise LayoutError(f"{message}, or have a broken quote. Correct the file, or {SET_SEPARATOR}.")
-    if not closed:
-        message = f"A quote opens after row {rows:,} and is never closed."
-        raise TableError(f"{message} Close it in the file and add it again.")
-
-
-def header_of(connection: duckdb.DuckDBPyConnection, layout: Layout, source: Source) -> tuple[str | None, ...]:
+def header_of(connection: Connection, layout: Layout, source: Source) -> tuple[str | None, ...]:
     """Takes the names out of ``cells``; all are None in a file without a header."""
     if not layout.header:
         return (None,) * layout.width
@@ -135,12 +118,12 @@ def table_alone(path: Path, layout: Layout) -> tuple[Path, int]:
             shutil.copyfileobj(whole, rest, CHUNK_BYTES)
     else:
         path.rename(table)
-    most = min(MAX_COLUMNS, max(MANY_CELLS, 2 * layout.width))
+    most = min(cells.MAX_COLUMNS, max(MANY_CELLS, 2 * layout.width))
     with table.open("rb+") as text:
         for line in text:
             lines, last = lines + line.endswith(b"\n"), line[-1:]
-            if len(line) > most and b'"' not in line and (cells := line.count(mark) + 1) > most:
-                message = f"Line {layout.skip + lines:,} has {cells:,} cells, but others have {layout.width:,}."
+            if len(line) > most and b'"' not in line and (count := line.count(mark) + 1) > most:
+                message = f"Line {layout.skip + lines:,} has {count:,} cells, but others have {layout.width:,}."
                 raise LayoutError(f"{message} Correct it, or {SET_SEPARATOR}.")
         text.seek(-(last == b"\x1a"), 2)  # the mark that old programs write at the end
         text.write(b"\n" * (last != b"\n") + LAST_LINE.encode() + mark * (layout.width - 1) + b"\n")
@@ -159,22 +142,22 @@ def rows_of(path: Path, layout: Layout) -> Source:
     return f"FROM {source}", {"path": str(path), "pad": False, "rejects": True, **chosen}
 
 
-def hold(connection: duckdb.DuckDBPyConnection, source: Source, missing: dict[str, str]) -> tuple[int, bool]:
+def hold(connection: Connection, source: Source, missing: dict[str, str]) -> tuple[int, bool]:
     """Fills ``cells`` with the rows; returns what ``counted_rows`` does."""
-    selected = ", ".join(f"{cleaned(name)} AS {name}" for name in source[1]["columns"])
+    selected = ", ".join(f"{cells.cleaned(name)} AS {name}" for name in source[1]["columns"])
     with unplanned(connection):
         connection.execute(f"CREATE OR REPLACE TABLE cells AS SELECT {selected} {source[0]}", source[1] | missing)
     return counted_rows(connection, ("FROM cells", {}))
 
 
-def counted_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> tuple[int, bool]:
+def counted_rows(connection: Connection, source: Source) -> tuple[int, bool]:
     """Returns the number of rows, with LAST_LINE, and whether this line was read: it is not if a quote stays open."""
     query = f"SELECT count(*), count(*) FILTER (c0 = {quoted(LAST_LINE)}) {source[0]}"
     rows, closed = first_row(connection, query, source[1])
     return rows, bool(closed)
 
 
-def rejected_lines(connection: duckdb.DuckDBPyConnection, path: Path, skip: int) -> dict[str, Rejected]:
+def rejected_lines(connection: Connection, path: Path, skip: int) -> dict[str, Rejected]:
     """Returns the lines that DuckDB rejected: ``blank``, ``short``, or ``wrong`` for all others."""
     kind = (
         "CASE WHEN trim(any_value(csv_line), ' ' || chr(9) || chr(10)) = '' THEN 'blank' "
@@ -204,8 +187,8 @@ def findings_of(layout: Layout, wrong: Rejected, short: Rejected) -> Iterator[Fi
     if layout.skip:
         text = f"The table starts at line {layout.skip + 1}; the lines above it were left out."
         yield Finding("info", "left-out", text)
-    if layout.delimiter != ",":
-        word = {"\t": "a tab", " ": "a blank"}.get(layout.delimiter, repr(layout.delimiter))
+    if (mark := layout.delimiter) != ",":
+        word = {"\t": "a tab", " ": "a blank"}.get(mark, repr(mark))
         yield Finding("info", "separator", f"Cells are separated by {word}.")
     if short.count:
         text = f"{short} had too few cells; the absent cells were read as missing."
@@ -216,10 +199,10 @@ def findings_of(layout: Layout, wrong: Rejected, short: Rejected) -> Iterator[Fi
         yield Finding("warning", "ragged-lines", text)
 
 
-def tall_finding(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Iterator[Finding]:
+def tall_finding(connection: Connection, layout: Layout) -> Iterator[Finding]:
     """Reports a cell of so many lines that a stray quote may have swallowed rows."""
     ends = [f"length(c{place}) - length(replace(c{place}, chr(10), ''))" for place in range(layout.width)]
     tall = counts(connection, f"count(*) FILTER (greatest({', '.join(ends)}) >= {TALL_LINES})")[0]
     if tall:
-        text = f"{counted(tall, 'row')} with a cell of more than {TALL_LINES} lines: if no text is that long, a quote "
-        yield Finding("warning", "ragged-lines", f"{text}is missing there. Correct it in the file.")
+        text = f"{counted(tall, 'row')} with a cell of more than {TALL_LINES} lines: a quote may be missing there."
+        yield Finding("warning", "ragged-lines", text)

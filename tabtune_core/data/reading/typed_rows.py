@@ -1,7 +1,6 @@
-"""Loads Parquet and JSON files into a DuckDB table of text cells.
+"""Loads Parquet and JSON lines into a DuckDB table of text cells.
 
-Third step of reading, beside ``text_rows``. The limit applies to the unpacked cells: a dictionary of one long word lets
-kilobytes unpack to gigabytes.
+Third step of reading, beside ``text_rows``. The limit applies to the unpacked cells: kilobytes may hold gigabytes.
 """
 
 import re
@@ -13,17 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabtune_core.data.findings import shorten
-from tabtune_core.data.reading.cells import (
-    Cells,
-    check_width,
-    cleaned,
-    drawn,
-    missing_pattern,
-    sampled_finding,
-    share_to_read,
-    tidied,
-    tidy_names,
-)
+from tabtune_core.data.reading import cells
+from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.names import column_name
 from tabtune_core.data.reading.progress import Job
 from tabtune_core.data.reading.sql import Source, count_rows, first_row, hold_cells, unplanned
@@ -31,7 +21,7 @@ from tabtune_core.errors import TableError
 
 LEFT_INDEX = re.compile(r"__index_level_\d+__")
 """The name under which pandas stores row numbers without a name."""
-AS_ROWS = "Save it with one object per row (pandas: frame.to_json(path, orient='records')), or as CSV."
+AS_ROWS = "Save it as JSON lines (pandas: frame.to_json(path, orient='records', lines=True)), or as CSV."
 
 
 def load_parquet(path: Path, job: Job) -> Cells:
@@ -44,7 +34,7 @@ def load_parquet(path: Path, job: Job) -> Cells:
             if pa.types.is_duration(field.type) or isinstance(field.type, pa.BaseExtensionType):
                 message = f"The column {column_name(field.name)!r} of the Parquet file ({field.type}) is not read."
                 raise TableError(f"{message} Write it as numbers, text or dates, or leave it out.")
-        share = share_to_read(metadata.num_rows, job.choices.rows)
+        share = cells.share_to_read(metadata.num_rows, job.choices.rows)
         check_size(int(share * max(unpacked, metadata.num_rows * len(schema))), job)
         source = "FROM read_parquet($path, hive_partitioning=false)", {"path": str(path)}
         index = [one.name for one in schema if LEFT_INDEX.fullmatch(one.name) and pa.types.is_integer(one.type)]
@@ -57,34 +47,22 @@ def load_parquet(path: Path, job: Job) -> Cells:
 
 
 def load_json(path: Path, job: Job) -> Cells:
-    """Reads JSON with one object per row, as lines or as one list, into ``cells``; cells keep their text."""
+    """Reads JSON lines, one object per row, into ``cells``; cells keep their text."""
     job.tell("Reading JSON", 0, 0)
-    source = "FROM read_json($path, maximum_depth=1, sample_size=-1, hive_partitioning=false)", {"path": str(path)}
+    how = "format='newline_delimited', maximum_depth=1, sample_size=-1, hive_partitioning=false"
+    source = f"FROM read_json($path, {how})", {"path": str(path)}
     try:
         kinds = job.connection.execute(f"DESCRIBE {source[0]}", source[1]).fetchall()
-        if any(kind != "JSON" for _, kind, *_ in kinds) or not is_whole(path):
-            raise duckdb.Error("JSON Error: it has rows that are not objects with entries, or ends early")
-        rows = count_rows(job.connection, source)
-        share = share_to_read(rows, job.choices.rows)
-        cells = load(source, [name for name, *_ in kinds], share, job, text="{} ->> '$'")
-        first = first_row(job.connection, "SELECT * FROM cells LIMIT 1")
-        if rows == 1 and any(str(cell).startswith(("[", "{")) for cell in first):
-            raise duckdb.Error("JSON Error: the whole file is one object")
+        if any(kind != "JSON" for _, kind, *_ in kinds):
+            raise duckdb.Error("JSON Error: it has rows that are not objects with entries")
+        share = cells.share_to_read(count_rows(job.connection, source), job.choices.rows)
+        return load(source, [name for name, *_ in kinds], share, job, text="{} ->> '$'")
     except duckdb.Error as error:
         if isinstance(error, duckdb.OutOfMemoryException):
             raise
         why = shorten(re.sub(r'in file ".*?"', "", str(error).splitlines()[0].partition(": ")[2]), 120)
-        message = f"The file is JSON, but not one object per row with an entry for each column ({why})."
+        message = f"The file is JSON, but not one object per line with an entry for each column ({why})."
         raise TableError(f"{message} {AS_ROWS}") from error
-    return cells
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a list of JSON also ends; DuckDB reads the rows before its missing end."""
-    with path.open("rb") as file:
-        first = file.read(64).lstrip()[:1]
-        file.seek(-min(64, path.stat().st_size), 2)
-        return first != b"[" or file.read().rstrip().endswith(b"]")
 
 
 def load(
@@ -98,7 +76,7 @@ def load(
 ) -> Cells:
     """Fills ``cells`` with a share of the rows of ``source``; ``text`` is SQL for the text of a column."""
     connection, kept = job.connection, [place for place, name in enumerate(names) if name not in left_out]
-    check_width(len(kept), job.fewest)
+    cells.check_width(len(kept), job.fewest)
     hold_cells(connection, job.folder, len(kept))
     texts = [text.format(f"c{place}") for place in kept]
     renamed = f"{source[0]} AS given({', '.join(f'c{place}' for place in range(len(names)))})"
@@ -106,12 +84,12 @@ def load(
     (size,) = first_row(connection, f"SELECT sum({lengths}) {renamed}", source[1])
     check_size(int(share * (size or 0)), job)
     job.tell("Reading rows", 0, 0)
-    selected = ", ".join(f"{cleaned(one)} AS c{place}" for place, one in enumerate(texts))
+    selected = ", ".join(f"{cells.cleaned(one)} AS c{place}" for place, one in enumerate(texts))
     with unplanned(connection):
-        query = f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM ({drawn(renamed, share)})"
-        connection.execute(query, source[1] | missing_pattern(job.choices.missing_marks))
-    tidy, findings = tidy_names([names[place] for place in kept], named=True)
-    return tidied(job, tidy, (), [*findings, *sampled_finding(count_rows(connection), share)])
+        query = f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM ({cells.drawn(renamed, share)})"
+        connection.execute(query, source[1] | cells.missing_pattern(job.choices.missing_marks))
+    tidy, findings = cells.tidy_names([names[place] for place in kept], named=True)
+    return cells.tidied(job, tidy, (), [*findings, *cells.sampled_finding(count_rows(connection), share)])
 
 
 def check_size(size: int, job: Job) -> None:

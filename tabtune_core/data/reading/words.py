@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from tabtune_core.data.findings import DateOrder, Finding, Kind, Question
 from tabtune_core.data.reading.batched_queries import Ask, Asking, answered, quoted
-from tabtune_core.data.reading.sql import connect
+from tabtune_core.data.reading.sql import Connection, connect
 
 FEW_VALUES = 20
 CATEGORY_SHARE = 0.25
@@ -79,6 +78,6 @@ def read_alone(work: Asking[Typed | None], cells: Sequence[str]) -> tuple[Typed 
 
 
 @cache
-def _database(process: int) -> duckdb.DuckDBPyConnection:
+def _database(process: int) -> Connection:
     """Opens one database per process, since opening takes longer than reading a column; a fork opens its own."""
     return connect()

@@ -14,17 +14,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.data.findings import Finding, Question, listed
+from tabtune_core.data.findings import Question, listed
 from tabtune_core.data.reading.progress import Job
 from tabtune_core.errors import LayoutError, TableError
 
 MEMORY_BYTES, MEMORY_FACTOR = 500_000_000, 4
 """Memory limit of the process: this many bytes, plus this factor times the size limit of a file."""
 FAR = "Copy the table alone into a new workbook, or save it as CSV."
-TOO_LARGE = f"The workbook needs more memory than reading may take: too many cells, or one far from the others. {FAR}"
 
 
-def sheet_as_text(path: Path, target: Path, job: Job) -> tuple[tuple[Finding, ...], tuple[Question, ...]]:
+def sheet_as_text(path: Path, target: Path, job: Job) -> tuple[Question, ...]:
     """Writes the chosen sheet, or the first visible one that may be a table, with every cell in quotes.
 
     Raises TableError where the workbook cannot be read, and a LayoutError that lists the sheets for another choice.
@@ -36,16 +35,18 @@ def sheet_as_text(path: Path, target: Path, job: Job) -> tuple[tuple[Finding, ..
         pickle.dump((path, job.choices.sheet, target, job.limit_bytes, job.fewest), opening.stdin)
         opening.stdin.flush()  # and open: the process ends with its input, so also if this one is killed
         written = opening.stdout.read()
-    answer = pickle.loads(written) if written else TableError(TOO_LARGE)
+    if not written:
+        why = "The workbook needs more memory than reading may take: too many cells, or one far from the others"
+        raise TableError(f"{why}. {FAR}")
+    answer = pickle.loads(written)
     if isinstance(answer, Exception):
         raise answer
     sheet, sheets = answer
-    if len(sheets) == 1:
-        return (), ()
+    if len(sheets) == 1 or job.choices.sheet:
+        return ()
     message = f"The workbook has {len(sheets)} sheets: {listed(sheets, 20)}. {listed([sheet])} was read."
     options = (sheet, *(other for other in sheets if other != sheet))
-    question = Question("sheet", f"{message} Choose the one that holds the table.", "sheet", options)
-    return (Finding("info", "sheets", message),), () if job.choices.sheet else (question,)
+    return (Question("sheet", f"{message} Choose the one that holds the table.", "sheet", options),)
 
 
 def main() -> None:
@@ -56,12 +57,10 @@ def main() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES + MEMORY_FACTOR * limit_bytes,) * 2)
-    answer: tuple[str, list[str]] | TableError
     try:
-        answer = write_sheet(path, sheet, target, limit_bytes, fewest)
+        pickle.dump(write_sheet(path, sheet, target, limit_bytes, fewest), sys.stdout.buffer)
     except TableError as error:
-        answer = error
-    pickle.dump(answer, sys.stdout.buffer)
+        pickle.dump(error, sys.stdout.buffer)
     sys.stdout.flush()
     os._exit(0)  # the thread that waits for input would hold up a normal exit
 
@@ -81,7 +80,7 @@ def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int, f
             if sheet is not None and sheet not in [one.name for one in tables]:
                 raise LayoutError(f"The workbook has no sheet {listed([sheet])}. It has: {listed(names, 20)}.")
             name, rows = "", list[list[Any]]()
-            for name in names if sheet is None else [sheet]:
+            for name in [sheet] if sheet else names:
                 rows = book.get_sheet_by_name(name).to_python()
                 if rows and len(rows[0]) > 1 and len(rows) > fewest:
                     break

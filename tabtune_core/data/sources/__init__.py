@@ -1,7 +1,4 @@
-"""Fetches a table from an address. Each kind of source is a function and a line in SOURCES.
-
-Before reading. In: what the person typed. Out: a file to read, and its name.
-"""
+"""Fetches a table from an address, before reading. Each kind of source is a function and a line in SOURCES."""
 
 import re
 from collections.abc import Callable

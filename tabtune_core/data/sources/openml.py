@@ -3,7 +3,6 @@
 import warnings
 from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
 
 import pandas as pd
 
@@ -24,13 +23,13 @@ def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bo
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about several versions of a data set; the number names one
             bunch = fetch_openml(data_id=int(number), as_frame=True, parser="pandas", n_retries=1)
-    except (HTTPError, ValueError, KeyError) as error:
-        if isinstance(error, HTTPError) and error.code not in (404, 412):
-            raise _unreached(error) from error
-        why = f"OpenML has no table {number} that can be read ({error})"
-        raise TableError(f"{why}. Look its number up on openml.org.") from error
-    except (OSError, HTTPException) as error:
-        raise _unreached(error) from error
+    except (OSError, HTTPException, ValueError, KeyError) as error:
+        if isinstance(error, ValueError | KeyError) or getattr(error, "code", None) in (404, 412):
+            why = f"OpenML has no table {number} that can be read ({error})"
+            raise TableError(f"{why}. Look its number up on openml.org.") from error
+        reason = getattr(error, "reason", None) or error
+        message = f"OpenML could not be reached ({reason}). Check the network, or download the table."
+        raise TableError(message) from error
     frame: pd.DataFrame = bunch.frame
     size = int(frame.memory_usage(deep=True).sum())
     if size > limit_bytes:
@@ -38,8 +37,3 @@ def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bo
     frame.to_parquet(folder / "openml.parquet", index=False)
     target = bunch.target_names[0] if len(bunch.target_names or ()) == 1 else ""
     return Fetched(folder / "openml.parquet", f"{bunch.details['name']} (openml {number})", target)
-
-
-def _unreached(error: Exception) -> TableError:
-    reason = getattr(error, "reason", None) or error
-    return TableError(f"OpenML could not be reached ({reason}). Check the network, or download the table.")

@@ -32,14 +32,12 @@ def test_an_array_takes_the_fitted_column_names():
         ([[1, 2], [3]], None, "got 1D array instead"),
         (coo_array((3, 2)), None, "sparse input is not supported. Pass X.toarray"),
         (pl.LazyFrame({"a": [1]}), None, "got scalar array instead"),
-        ({"a": [1]}, None, r"X holds dictionaries. Pass pandas.DataFrame\(X\)"),
-        ([{"a": 1}], ("a",), r"X holds dictionaries. Pass pandas.DataFrame\(X\)"),
+        ([{"a": 1}], ("a",), r"for dictionaries, pandas.DataFrame\(X\)"),
         (None, None, "X must be a frame, an array or a list of rows"),
         ("rows.csv", None, "got scalar array instead"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), None, "two columns named 'a'"),
         (np.ones((2, 3)), ("a", "b"), "X has 3 features, but TabularPipeline is expecting 2"),
         (np.zeros(3, "i4,f8"), None, r"structured array.* pass pandas.DataFrame\(X\)"),
-        (np.ma.zeros((3, 1), "i4,f8"), ("a",), r"structured array.* pass pandas.DataFrame\(X\)"),
         (pd.DataFrame({"a": [1]}), ("a", "b"), "X lacks the columns 'b'"),
     ],
 )
@@ -61,9 +59,8 @@ def test_labels_that_do_not_match_the_rows_are_refused():
     assert read_labels([[1], [2]], 2).tolist() == [1, 2]
     with pytest.raises(LabelError, match="X has 3 rows, so it must be"):
         read_labels([1, 2], 3)
-    for structured in (np.zeros(3, "i4,f8"), np.zeros(3, [("label", "i4")]).view(np.recarray), np.ma.zeros(3, "i4,f8")):
-        with pytest.raises(LabelError, match=r"y is a structured array.* such as y\['label'\]"):
-            read_labels(structured, 3)
+    with pytest.raises(LabelError, match="structured array.* one field as y"):
+        read_labels(np.zeros(3, "i4,f8"), 3)
 
 
 def test_every_labelled_row_trains_or_validates():
@@ -114,7 +111,7 @@ def test_continuous_labels_are_refused_for_classification(values, different):
 
 
 def test_numbers_beyond_a_float_are_missing_in_rows_and_refused_as_labels():
-    with pytest.raises(LabelError, match="beyond 1e308|as finite numbers"):  # pandas below 3, and newer
+    with pytest.raises(LabelError, match="cannot be read as labels|as finite numbers"):  # pandas below 3, and newer
         read_numbers(read_labels([10**400, 1], 2))
     rows = read_rows([[10**400, 10**400, 1], [2, "2024-01-31", 2]])
     assert np.isnan(numbers(rows["x0"])).tolist() == [True, False]

@@ -77,7 +77,9 @@ def test_a_cell_that_is_not_a_number_is_reported_and_leaves_the_others():
 
 @pytest.mark.parametrize("beside", ["a", "9,5"])
 @pytest.mark.parametrize(
-    "write", [pd.DataFrame.to_parquet, lambda frame: frame.to_json(orient="records").encode()], ids=["Parquet", "JSON"]
+    "write",
+    [pd.DataFrame.to_parquet, lambda frame: frame.to_json(orient="records", lines=True).encode()],
+    ids=["Parquet", "JSON"],
 )
 def test_a_point_in_a_typed_file_is_decimal_whatever_other_cells_hold(write, beside):
     content = write(pd.DataFrame({"cell": [1.234, 2.5], "other": [beside, "b"]}))

@@ -82,7 +82,6 @@ REFUSED = {
     "a measure": ("label", np.linspace(0, 1, ROWS), "setting split_at_median=true"),
     "too many classes": ("label", [f"c{row % 12}" for row in range(ROWS)], "12 classes; this model takes at most 10"),
     "too many whole numbers": ("label", [row % 12 for row in range(ROWS)], "at most 10. Split it at its median"),
-    "a class as long as a page": ("label", ["x" * 10_001, "y"] * 30, "has 10,001 letters"),
     "one number": ("label", [2.0] * 59 + [None], "is '2' in every row"),
     "one class of a size": ("label", ["x"] * 58 + ["y", "y"], r"fewer than two classes with 3 rows.*y \(2\)"),
 }
@@ -134,9 +133,9 @@ def test_numbers_pass_for_regression_and_words_do_not():
     assert check_label(numbers, "label", max_classes=10, task="regression") == ()
     with pytest.raises(LabelError, match="regression needs numbers"):
         check_label(numbers, "word", max_classes=10, task="regression")
-    with pytest.raises(LabelError, match=r"2e\+200, whose square is too large"):
+    with pytest.raises(LabelError, match=r"2e\+200, whose square no float holds"):
         check_label(numbers.assign(label=numbers["label"] * 2e200), "label", max_classes=10, task="regression")
-    with pytest.raises(LabelError, match="at most 2e-200, whose square is too small. Multiply"):
+    with pytest.raises(LabelError, match="2e-200, whose square no float holds. Rescale"):
         check_label(numbers.assign(label=numbers["label"] * 2e-200), "label", max_classes=10, task="regression")
 
 

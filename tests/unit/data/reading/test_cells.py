@@ -116,7 +116,7 @@ def test_points_are_not_asked_about_beside_sure_decimal_points_and_in_typed_file
     assert read_table(b"people;share\n607;1\n1.652;2\n").questions
     assert not read_table(b"people;share\n607;0.5\n1.652;2\n").questions
     assert not read_table(b"far;share\n607 km.;1\n16 km.;2\n").questions, "a point of the unit"
-    typed = b'[{"people": 607, "kind": "a"}, {"people": 1.652, "kind": "b"}]'
+    typed = b'{"people": 607, "kind": "a"}\n{"people": 1.652, "kind": "b"}'
     assert not read_table(typed).questions
     answered = read_table(b"people;kind\n607;a\n1.652;b\n", ReadingChoices(decimal_commas=(("people", True),)))
     assert answered.frame["people"].tolist() == [607, 1652]

@@ -123,7 +123,7 @@ def without_names(target: str) -> ReadAs:
         ("11\t16,5\t7\n", [[11, 16.5, 7]]),
         ("column_1,column_2,column_3\n11.7,16.8,7.1\n", [[11.7, 16.8, 7.1]]),
         ("column_2;column_1;more\n16,8;11,7;5\n", [[11.7, 16.8]]),
-        ('[{"column_2": 16.8, "column_1": 11.7, "more": 3, "most": 4}]', [[11.7, 16.8]]),
+        ('{"column_2": 16.8, "column_1": 11.7, "more": 3, "most": 4}', [[11.7, 16.8]]),
     ],
 )
 def test_rows_of_a_table_without_a_header_are_read_by_place_or_by_its_own_names(rows, expected):
