@@ -56,7 +56,7 @@ from tabtune_core.settings.serialization import from_values
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.notices import rows_shown
-from tabtune_core.training.session import Environment, Plan
+from tabtune_core.training.session import Environment, Plan, Session
 from tabtune_core.wording import counted
 
 
@@ -150,12 +150,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         empty, shown = sum(label is None for label in table.labels), len(context.y_C)
         events.append(rows_shown(len(table.labels) - empty, scored_rows, shown))
         events.append(dataclasses.replace(fitted.result, scored_context_rows=scored_rows, final_context_rows=shown))
-        session.model.module.requires_grad_(False).eval()
-        self._params, rate = copy.deepcopy(self.get_params()), settings.train.learning_rate  # set_params may follow
-        used = {} if rate is None else {"learning_rate": rate}  # a later version may have another default
-        self._params["tuning_params"] = changed_params(self._params["tuning_params"], used)
-        self._base, self._adapters = with_module(session.model, session.adapters.base), session.adapters
-        self._lora = dict.fromkeys(session.adapters.names, settings.lora)
+        self._adopt(session, settings)
         classes = labels.classes if settings.task == "classification" else None
         self._show(context, events, tuple(frame.columns), named=isinstance(X, pd.DataFrame), classes=classes)
         if empty:
@@ -163,6 +158,15 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         for note in context.encoder.unread(frame):
             warn(note)
         return self
+
+    def _adopt(self, session: Session, settings: RunSettings) -> None:
+        """Takes over the model and the adapters of a training, and keeps the parameters that it had."""
+        session.model.module.requires_grad_(False).eval()
+        self._params, rate = copy.deepcopy(self.get_params()), settings.train.learning_rate  # set_params may follow
+        used = {} if rate is None else {"learning_rate": rate}  # a later version may have another default
+        self._params["tuning_params"] = changed_params(self._params["tuning_params"], used)
+        self._base, self._adapters = with_module(session.model, session.adapters.base), session.adapters
+        self._lora = dict.fromkeys(session.adapters.names, settings.lora)
 
     def _show(
         self,

@@ -21,9 +21,8 @@ class FreshProcess:
     def __init__(self) -> None:
         context = multiprocessing.get_context("fork")
         self._pipe, far_end = context.Pipe()
-        self._process = context.Process(
-            target=_wait, args=(far_end, self._pipe, os.getpid()), name="set aside", daemon=True
-        )
+        ends = (far_end, self._pipe, os.getpid())
+        self._process = context.Process(target=_wait, args=ends, name="set aside", daemon=True)
         self._process.start()
         far_end.close()
 

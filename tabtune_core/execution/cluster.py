@@ -21,9 +21,7 @@ from tabtune_core.wording import counted
 CLUSTER = "cluster.json"
 AUTO = "auto"
 REACH_SECONDS = 5.0
-NOT_INSTALLED = (
-    "The executor 'ray' needs the package ray, which is not installed. Run: pip install 'tabtune-dashboard[ray]'"
-)
+NOT_INSTALLED = "The executor 'ray' needs its own package. Run: pip install 'tabtune-dashboard[ray]'"
 OTHER_VERSION = "Version mismatch"
 """Part of Ray's error if the cluster and this process have different versions."""
 RAYLET = "raylet"
@@ -102,10 +100,9 @@ def check(address: str) -> None:
         ClusterError: Ray is not installed, or there is no cluster.
     """
     if address.startswith("ray://"):
-        raise ClusterError(
-            f"The address {address} is that of a Ray client, which loses its runs with its connection. Start the worker"
-            f" on a machine of the cluster, with the address '{AUTO}' or that of its head, HOST:6379."
-        )
+        client = f"The address {address} is that of a Ray client, which loses its runs with its connection"
+        way_out = f"Start the worker on a machine of the cluster, with the address '{AUTO}' or HOST:6379 of its head."
+        raise ClusterError(f"{client}. {way_out}")
     ray = find_spec("ray")
     if ray is None or ray.origin is None:  # no origin: a folder that happens to have this name
         raise ClusterError(NOT_INSTALLED)
@@ -125,14 +122,12 @@ def check(address: str) -> None:
 def no_cluster(address: str, why: BaseException | str) -> ClusterError:
     """Makes the error for a cluster that is not there or refuses this process."""
     if OTHER_VERSION in str(why):
-        return ClusterError(
-            f"The Ray cluster at {address!r} cannot be joined. {' '.join(str(why).split())}. Install the same version "
-            "of Ray and of Python on all of its machines; then start the worker again."
-        )
-    return ClusterError(
-        f"There is no Ray cluster to join at {address!r}: {first_line(why)} Start one with 'ray start --head', or join "
-        "one with 'ray start --address HOST:6379'; then start the worker again."
-    )
+        trouble = f"The Ray cluster at {address!r} cannot be joined. {' '.join(str(why).split())}."
+        way_out = "Install the same version of Ray and of Python on all of its machines"
+    else:
+        trouble = f"There is no Ray cluster to join at {address!r}: {first_line(why)}"
+        way_out = "Start one with 'ray start --head', or join one with 'ray start --address HOST:6379'"
+    return ClusterError(f"{trouble} {way_out}; then start the worker again.")
 
 
 def first_line(error: BaseException | str) -> str:

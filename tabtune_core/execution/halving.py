@@ -63,13 +63,9 @@ def best_of(rivals: Sequence[Run], store: RunStore, number: int) -> list[str]:
     name = rivals[0].settings.selection_metric
     scores = {run.id: _evaluations(store, run, name) for run in rivals}
     last = min((max(own) for own in scores.values() if own), default=0)
-    metric = METRICS[name]
-    best = max if metric.higher_is_better else min
-    reached = {
-        one: best((score for step, score in own.items() if step <= last), default=math.nan)
-        for one, own in scores.items()
-    }
-    return sorted(reached, key=lambda one: (math.isnan(reached[one]), -metric.sign * reached[one]))[:number]
+    sign = METRICS[name].sign
+    costs = {one: [-sign * score for step, score in own.items() if step <= last] for one, own in scores.items()}
+    return sorted(costs, key=lambda one: min(costs[one], default=math.inf))[:number]
 
 
 def _evaluations(store: RunStore, run: Run, metric: str) -> dict[int, float]:

@@ -60,24 +60,18 @@ class ExecutorChoice:
 def add_worker_flags(parser: argparse.ArgumentParser) -> None:
     """Adds all flags that ``VARIABLE`` may hold."""
     number = number_within(1, MOST_AT_ONCE)
-    help = (
-        "most runs at once on the CPU, each on its own cores; a run waits if its estimated memory is not free. A GPU "
-    )
-    help += "has one run. Not with the executor 'ray' (default: as many as the cores allow)"
+    help = "most runs at once on the CPU, each on its own cores; a run waits if its estimated memory is not free. "
+    help += "A GPU has one run. Not with the executor 'ray' (default: as many as the cores allow)"
     parser.add_argument("--parallel", metavar="N", type=number, help=help)
     help = "threads of each run on the CPU. Not with the executor 'ray' (default: the cores divided by --parallel; "
     help += "without that, half of the cores, at most four)"
     parser.add_argument("--threads", metavar="N", type=number, help=help)
-    help = (
-        "where runs are carried out: on this machine, or on a Ray cluster, which needs the extra 'ray' (default: local)"
-    )
+    help = "where runs are carried out: on this machine or a Ray cluster, which needs the extra 'ray' (default: local)"
     parser.add_argument("--executor", choices=(LOCAL, RAY), default=LOCAL, help=help)
     help = "head of the Ray cluster; 'auto' is the cluster that this machine is part of (default: auto)"
     parser.add_argument("--address", metavar="HOST:PORT", default="auto", help=help)
-    help = (
-        "do not resume a run whose process was killed; use 'loralab resume' or the Live page (default: it is resumed "
-    )
-    parser.add_argument("--no-resume", action="store_true", help=f"{help}once)")
+    help = "do not resume a run whose process was killed; 'loralab resume' does (default: it is resumed once)"
+    parser.add_argument("--no-resume", action="store_true", help=help)
 
 
 def chosen(asked: argparse.Namespace) -> ExecutorChoice:

@@ -83,12 +83,9 @@ def readme(facts: PackageFacts) -> str:
     if facts.opens_with_peft:
         peft = "Hugging Face PEFT opens it too (`adapter_config.json`), on the module of the upstream package."
     else:
-        read = any(layer.kind == "weight" for layer in facts.layers)
-        reads, embeds = (
-            "the model reads its attention weights without calling a layer",
-            "it does not support this on an",
-        )
-        why = reads if read else f"{embeds} embedding"
+        reads_weights = any(layer.kind == "weight" for layer in facts.layers)
+        why = "the model reads its attention weights without calling a layer"
+        why = why if reads_weights else "it does not support this on an embedding"
         peft = f"Hugging Face PEFT cannot apply it: {why}. Use the loader above."
     checkpoint = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
     classes, named = facts.classes, facts.labels_sha256 is None
