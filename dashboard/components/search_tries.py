@@ -19,11 +19,11 @@ def search_words(sweep: str) -> None:
 def search_tries(sweep: str) -> None:
     """Draws the table of tries and a bar per setting; nothing for an ordinary sweep."""
     found, metric = queries.search_summary(sweep), METRICS[queries.selection_metric(sweep)]
-    if found is None:
+    if found is None or not found.tries:
         return
     st.header("What was tried")
     rows = pd.DataFrame(found.tries)
-    tries, weights = st.columns([4, 1]) if found.importances else (st.container(), None)
+    tries, weights = st.columns([7, 2]) if found.importances else (st.container(), None)
     number, titles = st.column_config.NumberColumn, {name: word.capitalize() for name, word in WORDS.items()}
     with tries:
         st.dataframe(

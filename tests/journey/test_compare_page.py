@@ -69,6 +69,23 @@ def test_limits_name_the_best_run_within_them(app, sweep):
     assert not app.exception
 
 
+def test_what_a_search_tried_has_a_tab_with_the_best_first(app, store, sweep):
+    template = seeding.sweep_settings(store.home).run
+    sizes = {"train_rows": 300, "validation_rows": 60, "features": 30, "classes": 2, "device": "cpu"}
+    found, [first] = store.add_search([], template, seconds=600.0, sizes=sizes)
+    second = store.add_try(found, template.changed(rank=4, learning_rate=1e-3))
+    for run_id, luck in ((first, 0.0), (second, 0.03)):
+        seeding.finish(seeding.FakeRun(store, store.run(run_id).settings, run_id, luck))
+    at(app, "Search", sweep=found)
+    assert not app.exception
+    assert "10 minutes remain" in texts(app.caption)
+    tried = app.dataframe[0].value
+    assert tried["rank"][0] == 4
+    assert sorted(tried["rank"][tried["ended"] == "finished, in another sweep"]) == [2, 8]
+    app.selectbox(key="chosen_sweep").set_value(sweep).run()
+    assert "Search" not in {tab.label for tab in app.tabs}
+
+
 def test_the_rank_tab_names_the_smallest_rank_within_noise(app, predicted):
     at(app, "Rank")
     assert not app.exception
