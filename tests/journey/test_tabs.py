@@ -77,7 +77,7 @@ def test_the_end_is_notified_once_and_the_leaderboard_is_complete_whenever_live_
         tab.add_init_script(RECORDER)
         tab.goto(f"{address}/live?sweep={sweep}")
         tab.get_by_role("button", name="Notify me at the end").wait_for()
-    page.get_by_text("0 of 1 runs have ended.").wait_for()
+    page.get_by_text("0 of 1 runs have ended").wait_for()
     page.get_by_role("button", name="Notify me at the end").click()
     page.get_by_role("button", name="✓ Notifies you at the end").wait_for()
     board = browser.new_page()
@@ -96,7 +96,7 @@ def test_the_end_is_notified_once_and_the_leaderboard_is_complete_whenever_live_
 
     for moment, (sweep, run) in zip(MOMENTS, sweeps, strict=True):
         page.goto(f"{address}/live?sweep={sweep}")
-        page.get_by_text("0 of 1 runs have ended.").wait_for()
+        page.get_by_text("0 of 1 runs have ended").wait_for()
         page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace').first.wait_for()
         ending = threading.Timer(0.2, run.end)
         ending.start()
