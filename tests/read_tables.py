@@ -26,11 +26,11 @@ def parquet(frame: pd.DataFrame) -> bytes:
 
 
 def codes(table) -> set[str]:
-    return {one.code for one in (*table.findings, *table.questions)} - {"header"}
+    return {one.code for one in table.findings} | {one.field for one in table.questions} - {"header"}
 
 
 def said(table: Table, code: str) -> list[str]:
-    return [one.message for one in (*table.findings, *table.questions) if one.code == code]
+    return [finding.message for finding in table.findings if finding.code == code]
 
 
 def one_column(cells, choices=ReadingChoices(), fewest=2):  # noqa: B008 (frozen)

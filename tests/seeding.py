@@ -4,6 +4,7 @@ import json
 import math
 import os
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:
     facts |= {"biases": [], "opens_with_peft": False, "settings": settings.to_dict(), "kinds": kinds}
     facts |= {"classes": ["benign", "malignant"] if settings.task == "classification" else [], "best_step": STEPS}
     facts |= {"table": {"name": dataset.name, "rows": dataset.rows, "id": dataset.id}, "versions": {}, "scores": {}}
-    facts |= {"reading": dataset.reading.to_json(), "context": {"rows": [0, 1, 2], "sha256": "0" * 64}}
+    facts |= {"reading": asdict(dataset.reading), "context": {"rows": [0, 1, 2], "sha256": "0" * 64}}
     return facts | {"features": [name for name in kinds if name != settings.target]}
 
 

@@ -110,7 +110,7 @@ def add_dataset(
             digest, size = keep(source, kept, limit_bytes)
             drawn.unlink(missing_ok=True)
         sha256 = digest.hexdigest()
-        digest.update(json.dumps(choices.to_json(), sort_keys=True).encode())
+        digest.update(json.dumps(asdict(choices), sort_keys=True).encode())
         identity = digest.hexdigest()
         final = home / "datasets" / identity
         if not final.exists():

@@ -1,11 +1,10 @@
 """The findings and questions of reading a table, and the person's reading choices; stored as JSON beside it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from tabtune_core.errors import nearest
-from tabtune_core.files.plain_values import restored
 from tabtune_core.wording import counted, few
 
 Kind = Literal["number", "category", "text", "date", "datetime", "time", "boolean", "ignored", "encoded"]
@@ -58,12 +57,10 @@ class Finding:
 class Question:
     """Something the file leaves open. The first option holds unless the person chooses another."""
 
-    code: str
-    """A stable word, such as "header" or "day-first"."""
-    message: str
-    """What was found, how it was read for now, and what each answer would mean."""
     field: str
     """The field of ReadingChoices that the answer sets; "split" for how to split the rows."""
+    message: str
+    """What was found, how it was read for now, and what each answer would mean."""
     options: tuple[str, ...]
     """Possible answers: "true", "false" and "year", marks to read as missing, names of encodings, splits, columns."""
 
@@ -120,18 +117,6 @@ class ReadingChoices:
     """Whether to keep only the first of several rows that are equal in every column."""
     skip_last: int = 0
     """How many rows to leave out at the end, such as a total or notes below the table."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain values from which ``from_json`` restores the choices."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Reads what ``to_json`` wrote, directly or from a JSON text.
-
-        Raises TypeError, ValueError or KeyError for other data.
-        """
-        return restored(cls, data)
 
 
 def shorten(cell: str, most: int = 60) -> str:

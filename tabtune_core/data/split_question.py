@@ -57,7 +57,7 @@ def split_question(frame: pd.DataFrame, columns: Sequence[Column], target: str) 
         return None
     message = f"{' '.join(why)} At random, training rows resemble the test rows and scores look too good."
     answers = [written("time", name) for name in times] + [written("group", name) for name in groups]
-    return Question("split", message, "split", (AT_RANDOM, *answers))
+    return Question("split", message, (AT_RANDOM, *answers))
 
 
 def last_settings(earlier: Iterable[RunSettings], table: str, target: str | None = None) -> RunSettings | None:

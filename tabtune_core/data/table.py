@@ -206,16 +206,16 @@ def ask_about_header(table: Table, cells: Cells) -> Table:
     """Asks whether the first line is a header, where names and values look alike or no header was found."""
     if not table.reading.header:
         message = "No header was found, as the first line looks like the others: columns are called column_1, column_2."
-        question = Question("header", f"{message} If it holds the names, say so.", "header", ("false", "true"))
+        question = Question("header", f"{message} If it holds the names, say so.", ("false", "true"))
         return replace(table, questions=(question, *table.questions))
     recurring = [one.kind == "category" and one.unique * 10 <= len(table.frame) for one in table.columns]
     named = any(
         column.kind in ("number", "boolean", *MEANS) or (recurs and not (table.frame[column.name] == name).any())
         for name, column, recurs in zip(cells.header, table.columns, recurring, strict=True)
     )
-    codes = {finding.code for finding in table.findings} | {question.code for question in table.questions}
-    if named or codes & {"missing-marks", "kept-as-text"}:
+    codes = {finding.code for finding in table.findings} | {question.field for question in table.questions}
+    if named or codes & {"missing_marks", "kept-as-text"}:
         return table
     names = ", ".join(name or "" for name in cells.header)[:80]
     message = f"All cells are words, so the first line ({names}) may hold names or values; it was read as names."
-    return replace(table, questions=(Question("header", message, "header", ("true", "false")), *table.questions))
+    return replace(table, questions=(Question("header", message, ("true", "false")), *table.questions))

@@ -3,12 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from tabtune_core.data.findings import Kind, ReadAs, ReadingChoices
 from tabtune_core.files.damaged import Damaged
-from tabtune_core.files.plain_values import digest, entry, fits, only, texts
+from tabtune_core.files.plain_values import digest, entry, fits, only, restored, texts
 from tabtune_core.files.tensors import FLOATS, Stored
 from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer
 from tabtune_core.settings import RunSettings
@@ -75,7 +75,7 @@ class PackageFacts:
             "settings": self.settings.to_dict(),
             "classes": list(self.classes),
             "table": {"name": self.table_name, "rows": self.table_rows, "id": self.table_id},
-            "reading": self.reading.to_json(),
+            "reading": asdict(self.reading),
             "kinds": dict(self.kinds),
             "features": list(self.features),
             "context": {"rows": list(self.context_rows), "sha256": self.context_sha256},
@@ -101,7 +101,7 @@ class PackageFacts:
             classes=texts(entry(facts, "classes", list), "classes"),
             features=texts(entry(facts, "features", list), "features"),
             kinds=entry(facts, "kinds", dict),
-            reading=ReadingChoices.from_json(entry(facts, "reading", dict)),
+            reading=restored(ReadingChoices, entry(facts, "reading", dict)),
             settings=RunSettings.from_dict(entry(facts, "settings", dict)),
             layers=tuple(map(AdaptedLayer.from_json, entry(facts, "layers", list))),
             biases=texts(entry(facts, "biases", list), "biases"),

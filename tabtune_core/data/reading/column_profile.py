@@ -179,7 +179,7 @@ def marks_question(marks: Mapping[str, Sequence[str]]) -> Iterator[Question]:
         shown = few([f"{mark!r} in {few(where[mark], NAMED_COLUMNS)}" for mark in many], NAMED_MARKS)
         message = f"Some cells may mean missing, and are read as they stand: {shown}."
         offer = "Chosen marks become missing in every column; a column with only numbers besides them becomes numeric."
-        yield Question("missing-marks", f"{message} {offer}", "missing_marks", tuple(many[:MOST_MARKS]))
+        yield Question("missing_marks", f"{message} {offer}", tuple(many[:MOST_MARKS]))
 
 
 def missing_words(words: Sequence[str], unique: int) -> tuple[str, ...]:

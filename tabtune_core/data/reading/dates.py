@@ -159,7 +159,7 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
     others = " or ".join(ORDER_WORDS[one][1] for one in by_order if one != order)
     message = f"{name!r} holds dates such as {likely[0]!r}, read {ORDER_WORDS[order][1]}; they may be {others}."
     options = (ORDER_WORDS[one][0] for one in sorted(by_order, key=lambda one: one != order))
-    question = Question("day-first", f"{message} Choose that if it is meant.", "day_first", tuple(options))
+    question = Question("day_first", f"{message} Choose that if it is meant.", tuple(options))
     return replace(typed, findings=tuple(one for one in typed.findings if one.code != "date"), questions=(question,))
 
 

@@ -69,7 +69,7 @@ def decode(
     shown = words[0].strip() if words else ""
     message = f"The bytes are not UTF-8. They were read as {used}, which gives text such as {shown!r}."
     options = (used, *(name for name in OFFERED.split() if name != used))
-    return used, (Question("encoding", f"{message} If letters look wrong, choose another.", "encoding", options),)
+    return used, (Question("encoding", f"{message} If letters look wrong, choose another.", options),)
 
 
 def transcode(path: Path, target: Path, encoding: str) -> bool:

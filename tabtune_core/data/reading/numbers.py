@@ -16,7 +16,6 @@ from tabtune_core.data.reading.sql import first_row
 from tabtune_core.data.reading.words import MISSING_WORD, Typed, as_words
 from tabtune_core.wording import number as in_words
 
-PERCENT = "%"
 MONEY = r"[$¢-¥฿₠-₿￠￡￥￦]|USD|EUR|GBP|CHF|CNY|INR|JPY|Rs\.?|R\$|US\$"
 KNOWN_UNITS = (
     "°[CF]?|[kcmµ]?m[²³23]?|mi|ft|[kmµ]?g|lbs?|oz|[cm]?l|[kKMGT]i?B|[kMG]?Hz|[kM]?Wh?|m?A|m?Ah|k?V|k?cal|"
@@ -290,4 +289,4 @@ def ask_about_points(typed: Mapping[str, Typed]) -> Iterator[Question]:
     if doubts := {name: kind.pointed for name, kind in typed.items() if kind.pointed}:
         shown = ", ".join(f"{cell!r} in {name!r}" for name, cell in [*doubts.items()][:3])
         message = f"All points in numbers have three digits after them, such as {shown}: read as decimal points."
-        yield Question("point", f"{message} If they separate thousands, say so.", "decimal_commas", tuple(doubts))
+        yield Question("decimal_commas", f"{message} If they separate thousands, say so.", tuple(doubts))

@@ -46,7 +46,7 @@ def sheet_as_text(path: Path, target: Path, job: Job) -> tuple[Question, ...]:
         return ()
     message = f"The workbook has {len(sheets)} sheets: {listed(sheets, 20)}. {listed([sheet])} was read."
     options = (sheet, *(other for other in sheets if other != sheet))
-    return (Question("sheet", f"{message} Choose the one that holds the table.", "sheet", options),)
+    return (Question("sheet", f"{message} Choose the one that holds the table.", options),)
 
 
 def main() -> None:

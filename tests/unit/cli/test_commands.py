@@ -151,7 +151,7 @@ def test_a_mark_for_missing_can_be_typed_as_the_command_line_advises(tmp_path, l
     table, home = tmp_path / "watch.csv", tmp_path / "home"
     table.write_text("pulse,y\n" + "".join(f"{mark if i % 4 else i},{'no' if i % 3 else 'yes'}\n" for i in range(40)))
     asked = ["train", str(table), "--target", "y", "--home", str(home)]
-    flag, *words = shlex.split(answer_flags(Question("marks", "", "missing_marks", (mark,))))
+    flag, *words = shlex.split(answer_flags(Question("missing_marks", "", (mark,))))
     assert main([*asked, flag, *words]) == 130, capsys.readouterr().err
     (run,) = RunStore(home).runs()
     assert load_frame(home, run.settings.dataset)["pulse"].isna().sum() == 30

@@ -1,5 +1,7 @@
 """Choices, questions and what was found about columns; typed files."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from read_tables import PLAIN, codes, parquet
 
 from tabtune_core.data.table import ReadingChoices, read_table
 from tabtune_core.errors import TableError
+from tabtune_core.files.plain_values import restored
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -19,7 +22,7 @@ def test_dropping_copies_keeps_the_first_of_equal_rows_in_place(seed):
     once = read_table(frame.to_csv(index=False).encode(), ReadingChoices(drop_copies=True))
     pd.testing.assert_frame_equal(once.frame, whole.frame.drop_duplicates(ignore_index=True))
     assert {"duplicate-rows"} & codes(whole) and codes(once) & {"duplicate-rows", "left-out"} == {"left-out"}
-    assert ReadingChoices.from_json(once.reading.to_json()) == once.reading
+    assert restored(ReadingChoices, asdict(once.reading)) == once.reading
 
 
 @pytest.mark.parametrize(

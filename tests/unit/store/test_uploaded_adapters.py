@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import zipfile
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def facts(**changes):
     lora = {"rank": 2, "targets": [LAYER["path"]]}
     settings = {"dataset": "a" * 64, "target": "y", "model": "tabicl-mini", "lora": lora}
     whole = {"format": 1, "base": base, "layers": [LAYER], "biases": [], "settings": settings, "classes": ["a", "b"]}
-    whole |= {"table": {"name": "their.csv", "rows": 30, "id": "a" * 64}, "reading": ReadingChoices().to_json()}
+    whole |= {"table": {"name": "their.csv", "rows": 30, "id": "a" * 64}, "reading": asdict(ReadingChoices())}
     whole |= {"kinds": {"x": "number", "y": "category"}, "features": ["x"]}
     whole |= {"context": {"rows": [0, 1], "sha256": "0" * 64}, "opens_with_peft": True}
     return {**whole, "scores": {}, "best_step": 1, "versions": {}, **changes}

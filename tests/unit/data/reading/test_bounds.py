@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
@@ -18,6 +19,7 @@ from tabtune_core.data.reading import cells, sql, text_rows
 from tabtune_core.data.reading.sql import hold_cells, translated
 from tabtune_core.data.table import read_table
 from tabtune_core.errors import LayoutError, TableError
+from tabtune_core.files.plain_values import restored
 
 LIMIT = 1_000_000
 N = 4_000
@@ -143,7 +145,7 @@ def test_a_table_with_too_many_rows_is_refused_at_once_but_a_sample_of_it_is_rea
     assert sample.frame["a"].is_monotonic_increasing and sample.frame["a"].iloc[-1] > 2_900
     assert sample.frame.equals(read_table(write(ROWS), ReadingChoices(rows=600)).frame)
     assert "one in 5.0 of the table" in " ".join(finding.message for finding in sample.findings)
-    assert ReadingChoices.from_json(sample.reading.to_json()) == sample.reading
+    assert restored(ReadingChoices, asdict(sample.reading)) == sample.reading
 
 
 def test_a_sample_larger_than_the_table_is_the_whole_table_and_a_sample_of_none_is_refused():

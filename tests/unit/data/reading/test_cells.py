@@ -1,5 +1,7 @@
 """The cells of a column: numbers, dates, words and missing cells as people write them."""
 
+from dataclasses import asdict
+
 import pandas as pd
 import pytest
 from hypothesis import Phase, given, settings
@@ -8,6 +10,7 @@ from read_tables import codes, one_column, said
 
 from tabtune_core.data.datasets import SAMPLES, sample_csv
 from tabtune_core.data.table import ReadingChoices, read_table
+from tabtune_core.files.plain_values import restored
 
 
 def test_sodium_is_not_a_missing_value():
@@ -91,7 +94,7 @@ def test_several_codes_and_those_of_programs_are_asked_about(regular, coded):
 def test_clean_tables_raise_no_question(name):
     table = read_table(sample_csv(name))
     assert not table.questions
-    assert not codes(table) & {"date", "units", "missing-marks"}
+    assert not codes(table) & {"date", "units", "missing_marks"}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +153,7 @@ def test_marks_among_words_are_asked_about_and_the_answer_makes_them_missing(mar
     ],
 )
 def test_words_with_a_meaning_are_not_asked_about(words):
-    assert "missing-marks" not in codes(one_column(words.split() * 9))
+    assert "missing_marks" not in codes(one_column(words.split() * 9))
 
 
 def test_words_that_differ_only_in_capitals_or_blanks_are_reported():
@@ -164,5 +167,5 @@ def test_a_dash_means_missing_unless_the_column_has_a_plus():
     table = read_table(b"a,rh,b\n" + b"1,+,-\n-,-,2\n3,,4\n" * 20)
     assert table.frame["rh"].iloc[:3].fillna("").tolist() == ["+", "-", ""]
     assert table.frame[["a", "b"]].isna().sum().tolist() == [20, 20]
-    alone = read_table(b"a,rh,b\n1,-,-\n2,-,3\n", ReadingChoices.from_json(table.reading.to_json())).frame
+    alone = read_table(b"a,rh,b\n1,-,-\n2,-,3\n", restored(ReadingChoices, asdict(table.reading))).frame
     assert (alone["rh"].tolist(), alone["b"].isna().tolist()) == (["-", "-"], [True, False])

@@ -5,6 +5,7 @@ import json
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.reading.dates import read_texts
 from tabtune_core.data.table import ReadingChoices, read_table
 from tabtune_core.data.values import column_kind
+from tabtune_core.files.plain_values import restored
 
 MONTHS = ("%Y-%m", "%Y/%m", "%m/%Y", "%B-%Y", "%b %Y", "%Y %b", "%b-%y", "%Y%m")
 DAYS = ("%d%b%Y", "%d %B %Y", "%A, %B %d, %Y", "%B %dth, %Y", "%Y-%b-%d", "%d-%b-%y", "%m/%d/%Y", "%d.%m.%Y", "%Y%m%d")
@@ -143,7 +145,7 @@ def test_a_column_with_the_other_day_month_order_keeps_it_in_new_rows(choice):
     frame["open"] = "03/04/2024"
     table = read_table(frame.to_csv(index=False).encode(), ReadingChoices(day_first=choice))
     assert (table.frame["due"].tolist(), table.frame["paid"].tolist()) == ([*days], [*days])
-    reading = ReadingChoices.from_json(json.loads(json.dumps(table.reading.to_json())))
+    reading = restored(ReadingChoices, json.loads(json.dumps(asdict(table.reading))))
     kinds = {column.name: column.kind for column in table.columns}
     facts = ReadAs(reading, kinds, [*kinds], "y")
     for separator in ",;":
@@ -219,5 +221,5 @@ def test_an_order_that_stays_open_is_asked_about_and_the_answer_holds_in_new_row
     table = read_table(frame.to_csv(index=False).encode(), ReadingChoices(day_first=order))
     assert (table.frame["day"] == days).all() and not table.questions
     kinds = {"day": table.columns[0].kind, "y": "number"}
-    facts = ReadAs(ReadingChoices.from_json(json.loads(json.dumps(table.reading.to_json()))), kinds, [*frame], "y")
+    facts = ReadAs(restored(ReadingChoices, json.loads(json.dumps(asdict(table.reading)))), kinds, [*frame], "y")
     assert read_new_rows(frame.iloc[[5]].to_csv(index=False).encode(), facts).frame["day"].tolist() == [days[5]]

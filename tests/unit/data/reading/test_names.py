@@ -21,7 +21,7 @@ def test_a_missing_number_in_the_first_line_is_no_name(mark, place):
     lines = [[f"{row}", f"{row * row % 7}", f"{row / 8}", "ab"[row % 2]] for row in range(1, 60)]
     lines[0][place] = mark
     rows = "".join(f"{','.join(line)}\n" for line in lines)
-    assert [question.code for question in read_table(rows.encode()).questions] == ["header"]
+    assert [question.field for question in read_table(rows.encode()).questions] == ["header"]
     assert read_table(f"n,m,share,kind\n{rows}".encode()).frame.columns.tolist() == ["n", "m", "share", "kind"]
 
 

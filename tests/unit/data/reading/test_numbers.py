@@ -2,7 +2,7 @@
 
 import json
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 
 import numpy as np
@@ -15,6 +15,7 @@ from read_tables import codes, one_column, said
 from tabtune_core.data.findings import ReadAs, ReadingChoices
 from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import read_table
+from tabtune_core.files.plain_values import restored
 
 NUMBERS = {
     "plain": (["1", "2.5", "-3e2", "9007199254740992"], [1, 2.5, -300, 2**53], set()),
@@ -48,7 +49,7 @@ def test_numbers_are_read_in_a_table_and_alone_in_new_rows(cells, values, found)
     table = one_column(cells)
     np.testing.assert_array_equal(table.frame["x"].to_numpy(dtype=float), values)
     assert codes(table) - {"many-missing", "constant", "one-value", "id-like"} == found
-    known = ReadingChoices.from_json(json.loads(json.dumps(replace(table.reading, kinds=(("x", "number"),)).to_json())))
+    known = restored(ReadingChoices, json.loads(json.dumps(asdict(replace(table.reading, kinds=(("x", "number"),))))))
     alone = [one_column([cell], known, 1).frame["x"].iloc[0] for cell in cells]
     np.testing.assert_array_equal(np.array(alone, dtype=float), values)
 
@@ -114,7 +115,7 @@ def test_a_column_with_codes_or_many_bad_cells_stays_text(bad):
 @pytest.mark.parametrize("cells", [[*map(str, range(40)), "n.b.", "n.b."], [*(f"{n},5" for n in range(40)), "n.b."]])
 def test_words_among_numbers_are_asked_about_and_the_answer_makes_the_column_numeric(cells):
     asked = one_column([*cells, "n.b."])
-    assert [(one.code, one.options) for one in asked.questions] == [("missing-marks", ("n.b.",))]
+    assert [(one.field, one.options) for one in asked.questions] == [("missing_marks", ("n.b.",))]
     answered = one_column(cells, ReadingChoices(missing_marks=("n.b.",)))
     forced = one_column(cells, ReadingChoices(kinds=(("x", "number"),)))
     assert [table.columns[0].missing for table in (answered, forced)] == [cells.count("n.b.")] * 2
