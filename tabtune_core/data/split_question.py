@@ -131,5 +131,5 @@ def _repeats(column: Column, filled: int) -> bool:
     if column.unique < FEWEST_GROUPS or not few <= filled / column.unique <= many:
         return False
     fractions = any(re.search(r"[.,eE]", example.removesuffix(".0")) for example in column.examples)
-    names_things = column.kind in ("category", "text") or (column.kind == "number" and not fractions)
-    return names_things and ID_NAME.fullmatch(column.name.strip()) is not None
+    things = column.kind in ("category", "text") or (column.kind == "number" and not fractions)
+    return things and ID_NAME.fullmatch(column.name.strip()) is not None

@@ -79,29 +79,31 @@ def read_table(
     with scratch_folder(inside) as folder, translated(), connect(folder) as connection:
         job = Job(connection, folder, choices, limit_bytes=limit_bytes, fewest=fewest, tell=tell)
         path, kind = plain_file(Path(source) if isinstance(source, str) else source, job)
+        used, asked, own = choices, list[Question](), None
         if kind == "parquet":
-            return finish(without_rows(load_parquet(path, job), job), job, (), own=None)
-        asked, text = choices, folder / "text.csv"
-        about_sheet: tuple[Question, ...] = ()
-        if kind == "workbook":
-            about_sheet = sheet_as_text(path, folder / "sheet.csv", job)
-            path, asked = folder / "sheet.csv", replace(choices, encoding="utf-8", delimiter=",")
-        tell("Decoding the text", 0, 0)
-        encoding, about_text = decode(path, text, asked.encoding, to_predict=fewest == 1)
-        if kind == "json":
-            used = replace(job, choices=replace(choices, encoding=encoding))
-            return finish(without_rows(load_json(text, job), job), used, about_text, own=None)
-        tell("Finding the layout", 0, 0)
-        layout = find_layout(connection, text, asked)
-        tell("Splitting lines into cells", 0, 0)
-        hold_cells(connection, folder, layout.width)
-        cells = without_rows(load_text(text, layout, job, sample=sample or folder / "sample.csv"), job)
-        used = replace(
-            job, choices=replace(choices, encoding=encoding, delimiter=layout.delimiter, header=layout.header)
-        )
-        own = kind == "text" if choices.delimiter is not None else fewest > 1
-        table = finish(cells, used, (*about_sheet, *about_text), own=own)
-    return table if choices.header is not None else ask_about_header(table, cells)
+            cells = load_parquet(path, job)
+        else:
+            given, text = choices, folder / "text.csv"
+            if kind == "workbook":
+                asked += sheet_as_text(path, folder / "sheet.csv", job)
+                path, given = folder / "sheet.csv", replace(choices, encoding="utf-8", delimiter=",")
+            tell("Decoding the text", 0, 0)
+            encoding, about_text = decode(path, text, given.encoding, to_predict=fewest == 1)
+            asked += about_text
+            used = replace(choices, encoding=encoding)
+            if kind == "json":
+                cells = load_json(text, job)
+            else:
+                tell("Finding the layout", 0, 0)
+                layout = find_layout(connection, text, given)
+                tell("Splitting lines into cells", 0, 0)
+                hold_cells(connection, folder, layout.width)
+                cells = load_text(text, layout, job, sample=sample or folder / "sample.csv")
+                used = replace(used, delimiter=layout.delimiter, header=layout.header)
+                own = kind == "text" if choices.delimiter is not None else fewest > 1
+        cells = without_rows(cells, job)
+        table = finish(cells, replace(job, choices=used), asked, own=own)
+    return table if own is None or choices.header is not None else ask_about_header(table, cells)
 
 
 def finish(cells: Cells, job: Job, asked: Sequence[Question], *, own: bool | None) -> Table:
@@ -142,10 +144,7 @@ def type_columns(
 ) -> tuple[list[Typed], list[Facts], list[pa.ChunkedArray], list[str]]:
     """Types the columns in groups; returns type, facts and values of each, and the columns where a dash is a word."""
     connection, choices = job.connection, job.choices
-    typed: list[Typed] = []
-    facts: list[Facts] = []
-    taken: list[pa.ChunkedArray] = []
-    dashes: list[str] = []
+    typed, facts, taken, dashes = list[Typed](), list[Facts](), list[pa.ChunkedArray](), list[str]()
     for start, end in batched_queries.groups(len(cells.names), cells.rows):
         job.tell("Looking at columns", start, len(cells.names))
         batched_queries.hold_batch(connection, start, end)

@@ -64,10 +64,7 @@ def check_width(width: int, fewest: int) -> None:
 def tidied(
     job: Job, names: tuple[str, ...], header: tuple[str | None, ...], findings: list[Finding], short_header: int = 0
 ) -> Cells:
-    """Drops blank rows and the empty last columns from trailing separators.
-
-    Raises TableError for a table with too few rows.
-    """
+    """Drops blank rows and the empty last columns from trailing separators. Raises TableError for too few rows."""
     connection, fewest, given = job.connection, job.fewest, len(names)
     least = given - max(short_header, 1) if fewest > 1 or header else given
     while len(names) > max(least, 1) and names[-1] == f"column_{len(names)}":

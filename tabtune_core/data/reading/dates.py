@@ -76,11 +76,9 @@ STYLES = ("%d %b %Y", "%b %d %Y", "%Y %b %d", "%b %Y", "%Y %b", "%Y %m %d", "%Y 
 SEASON = re.compile(r"(?:19|20)(\d\d)-(\d\d)")
 """A year and the next, such as 2005-06, which is no month."""
 IN_DIGITS = re.compile(rf"({'|'.join(DIGITS.values())})(\.0+)?")
-FEWEST_IN_DIGITS = 8
-"""Fewest different numbers that must all be dates: fewer may be so by chance."""
+FEWEST_IN_DIGITS = 8  # different numbers that must all be dates: fewer may be so by chance
 FAR_YEARS, EARLIEST_YEAR = 10, 1500
 """Dates more years ahead, or earlier, may be of another century or calendar, or stand for no end."""
-HALF_A_DAY = 12
 MEANS: dict[Kind, str] = {
     "date": "dates{}. A model gets the day's number, the month and the weekday",
     "datetime": "dates with a time{}. A model gets the day's number, the month, the weekday and the time of day",
@@ -168,7 +166,7 @@ def are_durations(clocks: Sequence[str]) -> bool:
     hours = [int(cell.partition(":")[0]) for cell in clocks if cell[-1].isdigit()]
     late, full = sum(hour > 24 for hour in hours), all(cell.count(":") == 2 for cell in clocks)
     usual = len(hours) >= len(clocks) * (1 - STRAY_SHARE)
-    return usual and (late > BAD_SHARE * len(clocks) or (full and max(hours) < HALF_A_DAY))
+    return usual and (late > BAD_SHARE * len(clocks) or (full and max(hours) < 12))
 
 
 def each_date(name: str, kind: Kind, order: DateOrder | None) -> Asking[Typed]:
@@ -253,8 +251,7 @@ FEW_TEXTS = 100
 def read_texts(texts: Sequence[str], asked: Kind | None, *, order: Order = "column") -> tuple[Typed | None, list[Any]]:
     """Returns the date or time type of texts, and of each text the time of day or the microseconds since 1970, or None.
 
-    ``asked`` is the kind of ``MEANS`` to read them as, if known. With another ``order`` than that of the whole column,
-    each date is read by itself.
+    ``asked`` is the kind to read them as, if known. With an ``order`` other than "column", each is read by itself.
     """
     cells = tuple(dict.fromkeys(texts))
     typed, values = (_read_few if len(cells) <= FEW_TEXTS else _read_few.__wrapped__)(cells, asked, order)

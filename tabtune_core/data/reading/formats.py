@@ -1,7 +1,4 @@
-"""Recognizes the format of a file by its content, unpacks gzip and zip, and refuses what is not a table by its name.
-
-First step of reading. In: a path or bytes. Out: a plain file and its format.
-"""
+"""Recognizes the format of a file by its content, unpacks gzip and zip, and refuses what is not a table by its name."""
 
 import gzip
 import re
@@ -31,10 +28,9 @@ REFUSED: dict[str, tuple[bytes, ...]] = {
 
 
 def plain_file(source: Path | bytes, job: Job) -> tuple[Path, Format]:
-    """Returns the source, or a file unpacked from it into the folder of the job, and its format.
+    """Returns the source, or a file unpacked from it into the folder of the job, and its format. First step of reading.
 
-    Raises TableError for a file that is missing, empty or not a table, and for one over the limit unless it is text
-    to be sampled.
+    Raises TableError for what is missing, empty, not a table, or over the limit unless it is text to be sampled.
     """
     path = source if isinstance(source, Path) else job.folder / "given"
     if isinstance(source, bytes):
@@ -119,12 +115,12 @@ def is_workbook(path: Path, head: bytes) -> bool:
 
 def only_member(path: Path) -> IO[bytes]:
     """Opens the one file of a zip."""
-    archive = zipfile.ZipFile(path)
-    members = [member for member in archive.infolist() if not member.is_dir()]
-    members = [one for one in members if not re.match(r"__MACOSX|(.*/)?\.(?!/)", one.filename)]
-    if len(members) != 1:
-        shown = ", ".join(shown_name(member.filename) for member in members[:5]) or "nothing"
-        raise TableError(f"The zip holds {len(members)} files ({shown}); one is expected. Add the one that you mean.")
-    if members[0].flag_bits & 1:
-        raise TableError("The zip is locked with a password. Unpack it and add the CSV in it.")
-    return archive.open(members[0])
+    with zipfile.ZipFile(path) as archive:  # stays open until the file in it is closed
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        members = [one for one in members if not re.match(r"__MACOSX|(.*/)?\.(?!/)", one.filename)]
+        if len(members) != 1:
+            shown = ", ".join(shown_name(member.filename) for member in members[:5]) or "nothing"
+            raise TableError(f"The zip holds {len(members)} files ({shown}); one is expected. Add the one you mean.")
+        if members[0].flag_bits & 1:
+            raise TableError("The zip is locked with a password. Unpack it and add the CSV in it.")
+        return archive.open(members[0])
