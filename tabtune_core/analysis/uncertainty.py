@@ -1,4 +1,4 @@
-"""How sure a prediction is: intervals of numbers, sets of classes, and the temperature of probabilities.
+"""How sure a prediction is: intervals of numbers, and sets of classes.
 
 In: one model's predictions of a run's held-out rows. Out: what the validation rows give, and its check on test rows.
 Shape letters: N validation rows, M test rows, K classes. The validation rows also chose the checkpoint, so intervals
@@ -11,13 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tabtune_core.metrics import METRICS
 from tabtune_core.store.predictions import Predictions
 
 SHARE = 0.9
 """Share of the true values that an interval or a set should contain."""
-TEMPERATURES = np.geomspace(0.1, 10, 401)
-"""Tried temperatures, 1.2 % apart."""
 Floats = NDArray[np.float64]
 
 
@@ -88,23 +85,6 @@ def class_set(true_N: Floats, test_true_M: Floats, test_largest_M: Floats) -> Cl
     least = float(np.sort(true_N)[len(true_N) - rank])
     held = float(np.mean((test_true_M >= least) | (test_true_M == test_largest_M))) if len(test_true_M) else None
     return ClassSet(least, held)
-
-
-def temperature(validation: Predictions) -> float:
-    """Returns the temperature that fits the validation rows best: above 1 where the model was too sure.
-
-    Guo et al. 2017, arXiv 1706.04599: probabilities become proportional to p ** (1 / temperature).
-    """
-    score = METRICS["log_loss"].score
-    losses = [score(validation.y_N, at_temperature(validation.predicted, tried)) for tried in TEMPERATURES]
-    return float(TEMPERATURES[np.argmin(losses)])
-
-
-def at_temperature(predicted_NK: Floats, temperature: float) -> Floats:
-    """Returns the probabilities ``(N, K)`` at a temperature."""
-    log_NK = np.log(np.clip(predicted_NK, 1e-15, 1.0)) / temperature
-    raised_NK = np.exp(log_NK - log_NK.max(axis=1, keepdims=True))
-    return np.asarray(raised_NK / raised_NK.sum(axis=1, keepdims=True))
 
 
 def _of_truth(predicted_NK: Floats, rows: Predictions) -> Floats:

@@ -8,6 +8,7 @@ their validation scores at the rungs, since a run that reaches its end has the v
 """
 
 import math
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
@@ -65,15 +66,17 @@ def zero_shot(task: Task, table: RealTable) -> NDArray[np.float64]:
     return losses(TabularPipeline(MODEL, "inference", SHOWN, task).fit(x, y), x_test, y_test)
 
 
-def one_run(task: Task, table: RealTable, rank: int, rate: float) -> dict[str, Any]:
-    """The gain on test, the validation score after each evaluation, and each test row's loss."""
+def one_run(task: Task, table: RealTable, rate: float, **lora: Any) -> dict[str, Any]:
+    """The gain on test, processor seconds, the validation score after each evaluation, and each test row's loss."""
     x, x_test, y, y_test = rows(table, task)
-    params = {**SHOWN, **SIZES, "learning_rate": rate, "peft_config": {"r": rank}}
+    params, began = {**SHOWN, **SIZES, "learning_rate": rate, "peft_config": lora}, time.process_time()
     pipeline = TabularPipeline(MODEL, "peft", params, task).fit(x, y)
+    seconds = time.process_time() - began
     scores = [event for event in pipeline.history if isinstance(event, Evaluated) and event.split == "validation"]
     after, before = losses(pipeline, x_test, y_test), zero_shot(task, table)
     gains = (before - after) / (before.mean() if task == "classification" else 1)
     return {
+        "seconds": round(seconds, 2),
         "gain": float(gains.mean()),
         "error": float(gains.std() / len(gains) ** 0.5),
         "validation": {str(event.step): event.scores[SELECTION[task]] for event in scores},
@@ -87,7 +90,7 @@ class Runs(Kept):
 
     def of(self, task: Task, table: RealTable, rank: int, times: float) -> dict[str, Any]:
         rate = times * CATALOGUE[MODEL].usual_rate(task, "peft")
-        return self.get(lambda: one_run(task, table, rank, rate), table=table.name, rank=rank, times=times)
+        return self.get(lambda: one_run(task, table, rate, r=rank), table=table.name, rank=rank, times=times)
 
     def has_all(self, table: RealTable) -> bool:
         return len([run for run in self.known.values() if run["table"] == table.name]) == len(RANKS) * len(TRIED_RATES)

@@ -1,9 +1,7 @@
 """The chosen runs' predictions for held-out rows: confusion, calibration, errors, and rows that differ."""
 
 from collections.abc import Callable
-from typing import get_args
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -22,11 +20,9 @@ from tabtune_core.analysis.prediction_diagnostics import (
     reliability,
     together,
 )
-from tabtune_core.analysis.uncertainty import at_temperature, temperature
 from tabtune_core.charts import CHARTS
 from tabtune_core.data.splits import SplitName
 from tabtune_core.errors import TableError
-from tabtune_core.metrics import METRICS
 from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.run_row import Run
 
@@ -72,28 +68,6 @@ def calibration(compared: Compared, runs: list[Run]) -> None:
     bins = _together(compared, predictions_of(compared, runs, which_rows("reliability_diagram")), reliability)
     if bins is not None:
         show("reliability_diagram", bins, key="reliability")
-        _temperatures(compared, runs)
-
-
-def _temperatures(compared: Compared, runs: list[Run]) -> None:
-    """Draws what one number, fitted on the validation rows, would make of the log-loss on the test rows."""
-    log_loss, lines = METRICS["log_loss"], list[list[object]]()
-    for run in runs:
-        validation, test = (queries.predictions(run.id, part) for part in get_args(SplitName))
-        if validation is not None and test is not None and len(test.y_N) and np.isfinite(test.predicted).all():
-            fitted = temperature(validation)
-            both = [log_loss.score(test.y_N, each) for each in (test.predicted, at_temperature(test.predicted, fitted))]
-            lines.append([compared.legend.labels[run.id], f"{fitted:.2f}", *map(log_loss.text, both)])
-    st.dataframe(
-        pd.DataFrame(lines, columns=["Run", "Temperature", "Log-loss (test)", "Log-loss at this temperature"]),
-        hide_index=True,
-        column_config={
-            "Temperature": st.column_config.Column(
-                help="Fitted on validation rows; above 1 where the model was too sure. Predictions are not changed: "
-                "to use it, raise each probability to the power of 1 / temperature and divide by the sum."
-            )
-        },
-    )
 
 
 def number_errors(compared: Compared, runs: list[Run]) -> None:

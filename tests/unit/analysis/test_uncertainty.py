@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from tabtune_core.analysis.uncertainty import SHARE, Interval, at_temperature, of_held_out, temperature
-from tabtune_core.metrics import METRICS
+from tabtune_core.analysis.uncertainty import SHARE, Interval, of_held_out
 from tabtune_core.store.predictions import Predictions
 
 RNG = np.random.default_rng(0)
@@ -14,7 +13,8 @@ def drawn(rows, *, sharpness=1.0, classes=("a", "b", "c")):
     """Rows whose classes are drawn from the very probabilities; the model reports them ``sharpness`` times as sure."""
     p_NK = RNG.dirichlet([0.7] * len(classes), rows)
     y_N = (p_NK.cumsum(axis=1) > RNG.random((rows, 1))).argmax(axis=1)
-    return Predictions(np.arange(rows), y_N, at_temperature(p_NK, 1 / sharpness), classes, zero_shot=p_NK)
+    reported_NK = p_NK**sharpness / (p_NK**sharpness).sum(axis=1, keepdims=True)
+    return Predictions(np.arange(rows), y_N, reported_NK, classes)
 
 
 @pytest.mark.parametrize("sharpness", [1.0, 3.0])
@@ -38,12 +38,3 @@ def test_too_few_validation_rows_and_no_predictions_before_training_give_none():
     assert of_held_out(drawn(50), drawn(0)).held is None
     bare = Predictions(np.arange(50), np.zeros(50, int), np.tile([0.5, 0.5], (50, 1)), ("a", "b"))
     assert of_held_out(bare, bare, before=True) is None
-
-
-@pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.5])
-def test_the_temperature_undoes_how_much_too_sure_a_model_is(sharpness):
-    rows, score = drawn(4000, sharpness=sharpness), METRICS["log_loss"].score
-    fitted = temperature(rows)
-    assert fitted == pytest.approx(sharpness, rel=0.1)
-    assert score(rows.y_N, at_temperature(rows.predicted, fitted)) <= score(rows.y_N, rows.predicted)
-    np.testing.assert_allclose(at_temperature(rows.predicted, sharpness), rows.zero_shot, atol=1e-6)
