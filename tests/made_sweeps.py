@@ -27,9 +27,7 @@ class Lab:
         Given right pairs, predictions are written. Runs with a rank in ``stopped`` end as stopped.
         """
         settings = [
-            (self.settings(what, seed), score, *right)
-            for what, scores, *right in runs
-            for seed, score in enumerate(scores)
+            (self.settings(what, s), score, *right) for what, scores, *right in runs for s, score in enumerate(scores)
         ]
         self.sweep, ids = self.store.add_sweep([one for one, *_ in settings])
         for run_id, (one, score, *right) in zip(ids, settings, strict=True):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -60,16 +61,26 @@ def queue(store, *targets, devices=(), **more):
     return store.add_sweep([RunSettings(dataset="d", target=target, device=on, **more) for target, on in pairs])[1]
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + 120
+def wait_until(condition, seconds=120):
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited for two minutes"
+        assert time.monotonic() < deadline, f"waited for {seconds} s"
         time.sleep(0.05)
 
 
-def wait_for_end(store, run_id):
-    wait_until(lambda: store.run(run_id).status in ENDED)
+def wait_for_end(store, run_id, seconds=120):
+    wait_until(lambda: store.run(run_id).status in ENDED, seconds)
     return store.run(run_id)
+
+
+def steps_of(store, run_id):
+    return [stored.event.step for stored in store.events(run_id, ["StepDone"])]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager

@@ -20,13 +20,8 @@ HOSTILE = "<b>x</b><a href='http://x.example'>y</a> &lt; %{x} <br>"
 
 def hostile(frame):
     """Replaces the frame's texts by hostile names that a file could contain."""
-    return frame.assign(
-        **{
-            name: frame[name].astype(str) + HOSTILE
-            for name in NAMES
-            if name in frame and frame[name].dtype.kind not in "iuf"
-        }
-    )
+    names = [n for n in NAMES if n in frame and frame[n].dtype.kind not in "iuf"]
+    return frame.assign(**{n: frame[n].astype(str) + HOSTILE for n in names})
 
 
 @pytest.mark.parametrize("name", CHARTS)

@@ -61,11 +61,9 @@ def of_mlflow(folder, run_id):
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    runs = [
-        run
-        for one in client.search_experiments()
-        for run in client.search_runs([one.experiment_id], f"tags.`loralab.run` = '{run_id}'")
-    ]
+    runs = client.search_runs(
+        [e.experiment_id for e in client.search_experiments()], f"tags.`loralab.run` = '{run_id}'"
+    )
     return [
         (
             {
@@ -160,10 +158,7 @@ def test_a_tracker_has_exactly_what_the_store_has(name, lab, alone):
         assert sorted(held, key=lambda row: row[1]) == [pytest.approx(row, 1e-6, 1e-3, True) for row in told], key
     ((_, ended, gain),) = curves["result/test_gain"]
     assert gain == pytest.approx(0.25) and ended == pytest.approx(lab.store.run(lab.lora).ended, abs=0.1)
-    assert (
-        0 < curves["result/test_gain_half_width"][0][2] < 1
-        and 0 < curves["result/validation_log_loss_half_width"][0][2] < 1
-    )
+    assert all(0 < curves[f"result/{of}_half_width"][0][2] < 1 for of in ("test_gain", "validation_log_loss"))
     assert (str(settings["lora.rank"]).removesuffix(".0"), settings["loralab.sweep"]) == ("8", lab.sweep)
     everything = b"".join(file.read_bytes() for file in [*folder.rglob("*")] if file.is_file())
     assert b"secret 17" not in everything

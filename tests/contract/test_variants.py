@@ -22,11 +22,8 @@ class Three(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.called, self.read, self.table = (
-            nn.Linear(8, 6),
-            nn.MultiheadAttention(8, 2, batch_first=True),
-            nn.Embedding(7, 8),
-        )
+        self.called, self.table = nn.Linear(8, 6), nn.Embedding(7, 8)
+        self.read = nn.MultiheadAttention(8, 2, batch_first=True)
 
     def forward(self, ids):
         x_BTD = self.table(ids)

@@ -3,7 +3,6 @@
 import functools
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 from page_steps import PATIENCE_MS
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
+from worker_program import free_port
 
 from tabtune_core.data import datasets
 from tabtune_core.execution import lock as worker_lock
@@ -68,12 +68,6 @@ def app(home):
     for box in ("advanced", "as_text"):  # which a person opens with a click
         app.session_state[box] = True
     return app
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 WITHOUT_WORKER = """

@@ -19,6 +19,7 @@ from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings
 
 HERE = Path(__file__).parent
+EXAMPLES = HERE.parents[1] / "docs" / "examples"
 PARTS = re.split(r"^## (\S+) ", (HERE / "guide_examples.txt").read_text(), flags=re.MULTILINE)[1:]
 SECTIONS = {
     number: re.findall(r"```python\n(.*?)```", body, re.DOTALL)
@@ -36,6 +37,7 @@ CHANGED = {
 def small_model(monkeypatch, tmp_path):
     monkeypatch.setenv("TABTUNE_TABICL", "tabicl-mini")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLES)
 
 
 @pytest.fixture(scope="module")
@@ -148,15 +150,6 @@ def test_the_examples_of_the_readme_and_the_documentation_run(rows, tmp_path, ca
     assert written >= {"lora_adapters.pt", "merged.ckpt", "pipeline.zip", "board.html", "board"}
     assert list(names["pipeline"].predict_each(rows["X_test"])) == ["base", "default", "again"]
     assert "LoRA r=8" in capsys.readouterr().out
-
-
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(EXAMPLES)
 
 
 def test_the_script_prints_and_writes_a_board(tmp_path, monkeypatch, capsys):

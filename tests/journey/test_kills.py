@@ -5,7 +5,7 @@ import signal
 
 import psutil
 import pytest
-from worker_program import queue, start_worker, wait_until, working
+from worker_program import queue, start_worker, steps_of, wait_until, working
 
 from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_sample
@@ -13,10 +13,6 @@ from tabtune_core.execution.lock import ensure_worker, is_stopped
 from tabtune_core.execution.processes import is_alive
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
-
-
-def steps_of(store, run_id):
-    return [stored.event.step for stored in store.events(run_id, ["StepDone"])]
 
 
 def test_killing_the_pages_disturbs_no_run_and_after_a_killed_run_the_next_starts(serve, tmp_path, monkeypatch):

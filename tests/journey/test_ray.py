@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+import worker_program
 from small_table import small_table
-from worker_program import start_worker
+from worker_program import start_worker, steps_of
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'tabtune-dashboard[ray]'")
 from ray.cluster_utils import Cluster
@@ -94,23 +95,15 @@ def worker(store, cluster):
         yield start
 
 
+ended = partial(worker_program.wait_for_end, seconds=PATIENCE_SECONDS)
+wait_until = partial(worker_program.wait_until, seconds=PATIENCE_SECONDS)
+
+
 def real_worker(home, *more):
     command = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), *more]
     return subprocess.Popen(
         command, env={**os.environ, "PYTHONPATH": str(TESTS.parent)}, stderr=(home / "worker.log").open("ab")
     )
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited for {PATIENCE_SECONDS} s"
-        time.sleep(0.05)
-
-
-def ended(store, run_id):
-    wait_until(lambda: store.run(run_id).status in ENDED)
-    return store.run(run_id)
 
 
 def queue_fakes(store, table, *targets):
@@ -131,10 +124,6 @@ def processes_of_runs():
         with contextlib.suppress(psutil.Error):
             found += [process.pid] if "ray::RemoteRun" in " ".join(process.cmdline()) else []
     return found
-
-
-def steps_of(store, run_id):
-    return [stored.event.step for stored in store.events(run_id, ["StepDone"])]
 
 
 def test_a_sweep_on_the_cluster_has_the_scores_and_board_of_this_machine(tmp_path, cluster):

@@ -4,7 +4,6 @@ import ast
 import importlib
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import tomllib
@@ -17,6 +16,7 @@ import httpx
 import nbformat
 import pytest
 from websockets.sync.client import connect
+from worker_program import free_port
 
 from dashboard.server import jupyter
 from tabtune_core.cli.main import _parser, main
@@ -32,9 +32,7 @@ def test_jupyter_starts_the_dashboard_below_its_own_address(tmp_path):
     as_the_entry_point = "from dashboard.server.jupyter import server\nc.ServerProxy.servers = {'lora-lab': server()}\n"
     config.write_text(as_the_entry_point)
     home = tmp_path / "workspace"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, "HOME": str(tmp_path), "TABTUNE_HOME": str(home), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "jupyter", "server", f"--config={config}", f"--port={port}", "--no-browser"]
     command += ["--ServerApp.base_url=/user/ann/", "--IdentityProvider.token=secret", "--allow-root"]

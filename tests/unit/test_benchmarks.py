@@ -54,8 +54,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(tmp_path, monk
         pretraining.main(["tabdpt-mini", str(tmp_path / folder), "--steps", str(steps), "--growth", "1"])
     files = [tmp_path / folder / "tabdpt-mini.safetensors" for folder in ("whole", "parts")]
     whole, parts = (
-        load_model(CATALOGUE["tabdpt-mini"], "regression", torch.device("cpu"), file).module.state_dict()
-        for file in files
+        load_model(CATALOGUE["tabdpt-mini"], "regression", "cpu", file).module.state_dict() for file in files
     )
     torch.testing.assert_close(parts, whole, rtol=0, atol=0)
     untrained = small.make().state_dict()["head.0.weight"]

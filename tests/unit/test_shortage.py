@@ -139,11 +139,6 @@ def test_the_limit_of_open_files_is_raised_as_far_as_allowed():
     assert ran.stdout == "(600, 600)\n"
 
 
-def from_cause(error, cause):
-    error.__cause__ = cause
-    return error
-
-
 FULL = [
     MemoryError(),
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -153,7 +148,7 @@ FULL = [
     RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
     RuntimeError("could not create a primitive"),
     RuntimeError("std::bad_alloc"),
-    from_cause(RuntimeError("the stage failed"), MemoryError()),
+    raised_from(RuntimeError("the stage failed"), MemoryError()),
 ]
 
 
@@ -172,14 +167,10 @@ def test_memory_advice_names_the_rows_that_a_step_really_has():
     assert memory_advice(settings, plan).startswith(f"Lower {rows} only 45: go below")
 
 
-def test_other_errors_keep_their_name():
+def test_other_errors_keep_their_name_and_a_full_disk_is_not_out_of_memory():
     assert not is_out_of_memory(RuntimeError("boom"))
     assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for the matmul primitive"))
     assert kind_of_error(RuntimeError("boom")) == "RuntimeError"
     assert explain(LabelError("No such column."), "", "the log") == "No such column."
-
-
-def test_a_full_disk_is_not_out_of_memory():
     text = explain(OSError(28, "No space left on device", "/tmp/a"), "Lower context_rows.", "the log")
-    assert text.startswith("The disk of /tmp/a is full")
-    assert "context_rows" not in text
+    assert text.startswith("The disk of /tmp/a is full") and "context_rows" not in text

@@ -156,8 +156,7 @@ def test_costs_are_those_of_all_members(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "runs",
-    [[(4, (0.9,), range(18))], [(4, (0.9,)), ("boosting", (0.5,))], [(4, (0.9,), range(9)), ("boosting", (0.5,))]],
+    "runs", [[(4, [0.9], range(18))], [(4, [0.9]), ("boosting", [0.5])], [(4, [0.9], range(9)), ("boosting", [0.5])]]
 )
 def test_one_member_or_missing_predictions_make_no_ensemble(tmp_path, runs):
     assert together(Lab(tmp_path).add(*runs)) is None

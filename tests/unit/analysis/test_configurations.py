@@ -73,8 +73,7 @@ def test_an_archived_run_is_not_ranked_and_enters_no_mean(store):
 
 def test_a_changed_setting_makes_a_separate_line_and_is_named(store):
     sweep = add(
-        store,
-        *((lora(4, seed, train=TrainSettings(context_rows=rows)), 0.1) for seed in (0, 1) for rows in (500, 2048)),
+        store, *((lora(4, s, train=TrainSettings(context_rows=rows)), 0.1) for s in (0, 1) for rows in (500, 2048))
     )
     assert set(lines(store, sweep)["name"]) == {"LoRA r=4 (context_rows 500)", "LoRA r=4 (context_rows 2048)"}
 

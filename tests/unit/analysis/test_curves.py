@@ -149,11 +149,7 @@ def test_a_very_long_run_is_thinned_but_keeps_its_ends_and_extremes(store):
     losses[[777, 15_555]] = (-3.0, 9.0)
     curves = RunCurves(store, run_id)
     for part in range(3):
-        tell(
-            store,
-            run_id,
-            [step(place + 1, float(losses[place])) for place in range(10_000 * part, 10_000 * (part + 1))],
-        )
+        tell(store, run_id, [step(at + 1, float(losses[at])) for at in range(10_000 * part, 10_000 * (part + 1))])
         curves.read_on()
     steps = curves.frames["steps"]
     assert MOST / 4 < len(steps) <= MOST

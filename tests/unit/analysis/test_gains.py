@@ -32,18 +32,8 @@ OF_OTHERS = re.compile(r"prediction|MB|package|one rate|noise is not known")
 def texts_with_numbers(path):
     """Yields every text about a gain that holds a score as a number: f-strings and texts that are filled in later."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    parts = {
-        id(part)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.JoinedStr)
-        for part in ast.walk(node)
-        if part is not node
-    }
-    texts = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.JoinedStr) or isinstance(getattr(node, "value", None), str)
-    ]
+    parts = {id(p) for n in ast.walk(tree) if isinstance(n, ast.JoinedStr) for p in ast.walk(n) if p is not n}
+    texts = [n for n in ast.walk(tree) if isinstance(n, ast.JoinedStr) or isinstance(getattr(n, "value", None), str)]
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in texts:
         written = ast.unparse(node)

@@ -34,21 +34,14 @@ def drawn_table(rng: np.random.Generator) -> tuple[pd.DataFrame, dict]:
         "one": np.full(rows, "a"),
         "gaps": np.where(rng.random(rows) < 0.8, None, rng.choice(["a", "b"], rows)),
     }[target]
-    frame = pd.DataFrame(
-        {"y": y, "n": rng.normal(size=rows), "g": rng.choice(list("pqrs"), rows), "day": np.arange(rows)}
-    )
+    frame = pd.DataFrame({"y": y, "n": rng.normal(size=rows), "g": rng.choice([*"pqrs"], rows), "day": np.arange(rows)})
     if rng.random() < 0.3:
         frame = frame[["y", "g"]].assign(g=[f"note {i} of somebody, who wrote at length" for i in range(rows)])
     by = str(rng.choice(["random", "time", "group"]))
     column = {"random": None, "time": "day", "group": "g"}[by]
     shares = {"validation_share": float(rng.choice([0.2, 0.5])), "test_share": float(rng.choice([0.2, 0.5]))}
     task = "regression" if target == "numbers" and rng.random() < 0.8 else "classification"
-    return frame, {
-        "task": task,
-        "split_by": by,
-        "split_column": column if column in frame or column is None else "g",
-        **shares,
-    }
+    return frame, {"task": task, "split_by": by, "split_column": column if column in (None, *frame) else "g", **shares}
 
 
 def fails(frame, columns, run):
@@ -102,9 +95,9 @@ def test_all_reasons_are_found_at_once_and_a_good_sweep_has_none(tmp_path):
     assert what_stops(tmp_path, SweepSettings(run=run).expand()) == []
     assert too_large(tmp_path, SweepSettings(run=run).expand()) is None
     odd = RunSettings(dataset=dataset.id, target="z", device="tpu")
-    assert [str(stop)[:12] for stop in what_stops(tmp_path, SweepSettings(run=odd).expand())] == [
-        "The table ha",
-        "There is no ",
+    assert [str(stop)[:9] for stop in what_stops(tmp_path, SweepSettings(run=odd).expand())] == [
+        "The table",
+        "There is ",
     ]
     assert get_dataset(tmp_path, dataset.id).rows == 60
 
@@ -133,7 +126,7 @@ def test_on_unequal_gpus_the_smallest_decides_for_all_runs_of_a_sweep(tmp_path, 
     assert (
         rows
         == alone
-        < with_shown_rows(run, features=40, memory_bytes=80 * 10**9, on_gpu=True).train.predict_context_rows
+        < with_shown_rows(run, features=40, memory_bytes=8 * 10**10, on_gpu=True).train.predict_context_rows
     )
     named = SweepSettings(run=dataclasses.replace(run, device="cuda:1")).expand()
     assert on_unequal_gpus(tmp_path, named) == named  # it has one GPU

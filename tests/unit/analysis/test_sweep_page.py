@@ -63,10 +63,7 @@ def test_a_sweep_page_has_the_command_to_rerun_it_and_no_cell(swept):
     assert "<td></td>" in text and not re.search(r"<td>(None|nan|&lt;NA&gt;)</td>", text)
     toml = re.search(r"<pre>(dataset|ranks|zero_shot|[a-z_]+ = .*?)</pre>", text, re.DOTALL)
     again = SweepSettings.from_toml(unescape(toml[1]))
-    assert (
-        again.run.dataset == dataset.id
-        and "loralab sweep &#x27;fish &amp; chips.csv&#x27; --settings sweep.toml" in text
-    )
+    assert again.run.dataset == dataset.id and "sweep &#x27;fish &amp; chips.csv&#x27; --settings sweep.toml" in text
 
 
 def shown_by_plotly():

@@ -114,10 +114,8 @@ def test_single_params_can_be_searched_and_set_by_nested_names():
     ).fit(X, y)
     assert sorted(search.cv_results_["param_tabularpipeline__tuning_params__steps"]) == [1, 2]
     best = search.best_estimator_[-1]
-    assert (best.result.steps_done, best.settings().lora.rank) == (
-        search.best_params_["tabularpipeline__tuning_params__steps"],
-        3,
-    )
+    assert best.result.steps_done == search.best_params_["tabularpipeline__tuning_params__steps"]
+    assert best.settings().lora.rank == 3
     assert given == {"device": "cpu", "steps": 6, "peft_config": {"r": 2}}
     reloaded = pickle.loads(pickle.dumps(best))
     assert reloaded._params["tuning_params"]["learning_rate"] == best.settings().learning_rate
@@ -194,8 +192,7 @@ def test_a_new_fit_forgets_earlier_names_and_lists_columns_that_no_model_reads()
     with pytest.warns(TableWarning, match="The column 'remark' is left out: its 90 different values"):
         pipeline.fit(X.assign(remark=[f"remark {i}" for i in range(len(X))]), y)
     with pytest.warns(
-        TableWarning,
-        match="90 cells of 'size', such as 'wide': read as missing, because the column holds numbers below",
+        TableWarning, match="90 cells of 'size', such as 'wide': read as missing, because the column holds"
     ):
         pipeline.predict(X.assign(size="wide", remark=""))
     pipeline.fit(X[["size", "noise"]].to_numpy(), y == "keep")

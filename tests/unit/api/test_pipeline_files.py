@@ -54,11 +54,8 @@ def test_a_saved_pipeline_predicts_the_same_under_any_file_name(strategy, more, 
     assert loaded.get_params() == pipeline.get_params()
     assert loaded.history == pipeline.history
     assert loaded.report == pipeline.report
-    assert set(zipfile.ZipFile(tmp_path / "pipeline.joblib").namelist()) == {
-        "pipeline.json",
-        "weights.safetensors",
-        "context.safetensors",
-    }
+    names = zipfile.ZipFile(tmp_path / "pipeline.joblib").namelist()
+    assert sorted(names) == ["context.safetensors", "pipeline.json", "weights.safetensors"]
 
 
 def test_a_saved_adapter_is_plain_tensors_that_rebuild_the_merged_weights(fitted, tmp_path):
@@ -124,14 +121,8 @@ def first_number(content, number):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            lambda content: context_of(content, y_C=content.context.y_C * 0),
-            "classes of its context rows differ from those that it names",
-        ),
-        (
-            lambda content: {"tensors": {**content.tensors, "7/x": torch.zeros(3)}},
-            "holds tensors that do not belong to its adapters",
-        ),
+        (lambda content: context_of(content, y_C=content.context.y_C * 0), "classes of its context rows differ from"),
+        (lambda content: {"tensors": {**content.tensors, "7/x": torch.zeros(3)}}, "holds tensors that do not belong"),
         (partial(first_number, number=-1e308), "hold numbers that are too large or not finite"),
         (partial(first_number, number=LARGEST), "hold numbers that are too large or not finite"),
     ],

@@ -69,10 +69,7 @@ def test_each_rank_is_drawn_at_its_best_rate_and_its_other_rates_are_faint():
     scores = {"validation_log_loss": [0.4, 0.3, 0.35, 0.2], "lora_gap_half_width": [0.02, 0.0, 0.03, 0.04]}
     runs = pd.DataFrame({"strategy": "peft", "seed": 0, **of_runs, **scores})
     lines = {line.name: line for line in rank_curve(runs).data}
-    assert {name: line.y.tolist() for name, line in lines.items()} == {
-        "LoRA": [0.4, 0.3, 0.35],
-        "Other settings": [0.2],
-    }
+    assert {name: [*line.y] for name, line in lines.items()} == {"LoRA": [0.4, 0.3, 0.35], "Other settings": [0.2]}
     assert lines["LoRA"].error_y.array.tolist() == [0.02, 0.0, 0.03]
     assert "at one rate" not in rank_curve(runs).layout.xaxis.title.text
     assert "at one rate" in rank_curve(runs[:3]).layout.xaxis.title.text

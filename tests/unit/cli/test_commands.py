@@ -58,10 +58,7 @@ def test_a_run_is_shown_with_its_settings_its_notes_and_why_it_failed(store, cap
     failed = next(run for run in store.runs() if run.error)
     shown = json.loads(printed(capsys, store, "show", failed.id))
     assert RunSettings.from_dict(shown["settings"]) == failed.settings
-    assert (shown["error"], shown["notes"]) == (
-        "No such device.",
-        [{"text": "The rank is capped.", "severity": "info"}],
-    )
+    assert [shown["error"], *shown["notes"]] == ["No such device.", {"text": "The rank is capped.", "severity": "info"}]
 
 
 def test_the_place_of_a_run_is_shown(store, capsys):
@@ -189,7 +186,7 @@ def test_adapters_with_long_or_equal_names_are_all_copied(tmp_path):
     assert other.read_text() == "of a sweep that ends now"
     copied = {path.name: path.read_text() for path in tmp_path.glob("*.zip")}
     assert copied == {
-        f"{'r' * 200}-seed0.zip": "r" * 300,
+        "r" * 200 + "-seed0.zip": "r" * 300,
         "same-seed1.zip": "same seed 1",
         "same-seed1 (2).zip": "same",
     }

@@ -38,11 +38,7 @@ def table(**label):
         ({"left": [0, 1] * 30, "salary": ["low", "high", "mid"] * 20}, "left", "classification"),
         ({"TenYearCHD": [0, 1] * 30}, "TenYearCHD", "classification"),
         ({"loan_status": ["k", "l"] * 30, "key": [f"K{row}" for row in range(ROWS)]}, "loan_status", "classification"),
-        (
-            {"result": ["k", "l"] * 30, **{f"i_{n}": np.linspace(n, 4, ROWS) for n in range(4)}},
-            "result",
-            "classification",
-        ),
+        ({"result": [*"kl"] * 30, **{f"i_{n}": np.linspace(n, 4, ROWS) for n in range(4)}}, "result", "classification"),
     ],
 )
 def test_the_likely_target_is_proposed_with_a_reason(labels, column, task):
@@ -54,12 +50,7 @@ def test_the_likely_target_is_proposed_with_a_reason(labels, column, task):
 @pytest.mark.parametrize(
     ("labels", "title", "first", "among"),
     [
-        (
-            {"approved": ["k", "l"] * 30, "diagnosis": ["m", "n", "m"] * 20, "z": [5, 4.5, 6] * 20},
-            "",
-            "diagnosis",
-            "approved",
-        ),
+        ({"approved": ["k", "l"] * 30, "diagnosis": [*"mnm"] * 20, "z": [5, 4.5, 6] * 20}, "", "diagnosis", "approved"),
         ({"X": range(ROWS), "Y": range(ROWS), "rain": range(60, 0, -1), "area": [1, 2, 4] * 20}, "", "area", "a"),
         ({"Mildness": np.linspace(3, 4, ROWS), "z": np.linspace(5, 3, ROWS)}, "soap_mildness.csv", "Mildness", "z"),
         ({"G1": [1, 2, 3] * 20, "G2": [1, 2, 2] * 20, "G3": [3, 2, 1] * 20}, "student.csv", "b", "G3"),

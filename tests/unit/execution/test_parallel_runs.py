@@ -79,10 +79,7 @@ def test_a_killed_run_does_not_affect_the_other_and_resumes_automatically(store)
 @needs_two
 def test_a_run_that_does_not_fit_beside_the_others_waits_and_starts_alone(store):
     first, heavy, behind = queue(store, "waiting", "quick", "quick")
-    needs = (
-        "from tabtune_core.execution import local\n"
-        "local.estimated = lambda store, run: 1e18 if run.target == 'quick' else 1.0\n"
-    )
+    needs = "from tabtune_core.execution import local\nlocal.estimated = lambda _, run: 1e18 if run.target == 'quick' else 1\n"
     with working(store, "exit-when-idle", "parallel=2", before=needs) as worker:
         begun(store, first)
         job = store.add_job("double", {"number": 1})

@@ -9,7 +9,6 @@ import os
 import random
 import secrets
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from contextlib import closing
 import psutil
 import pytest
 from fakes.fake_experiment import EVALUATED_EVERY, JOURNAL, STEPS, train_steadily
-from worker_program import TESTS, queue, start_worker, wait_until
+from worker_program import TESTS, free_port, queue, start_worker, wait_until
 
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.execution.service import sweep_up
@@ -54,12 +53,15 @@ class Lab:
         self.resumed = set()
 
     def launch(self):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [sys.executable, "-c", DASHBOARD, "--home", str(self.home), "--port", str(port), "--no-browser"]
+        flags = ["--home", str(self.home), "--port", str(free_port()), "--no-browser"]
         with (self.home.parent / "server.log").open("ab") as log:
-            self.server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=TESTS.parent)
+            self.server = subprocess.Popen(
+                [sys.executable, "-c", DASHBOARD, *flags],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=TESTS.parent,
+            )
 
     def marked(self):
         """All live processes started here, without this one."""

@@ -189,10 +189,7 @@ def test_the_biases_of_adapted_layers_or_all_used_ones_train():
             {"targets": ("transformer_encoder",), "bias": "lora_only"},
             "bias='lora_only' would train nothing: there is no bias in the adapted layers",
         ),
-        (
-            {"targets": ("head",), "rank_pattern": {"heed": 2}},
-            r"rank_pattern names 'heed', .*Adapted are head\.0, head",
-        ),
+        ({"targets": ("head",), "rank_pattern": {"heed": 2}}, r"rank_pattern names 'heed', .* are head\.0, head"),
         ({"targets": ("head",), "alpha_pattern": {"heed": 2}}, "alpha_pattern names 'heed', which no adapted layer"),
         ({"rank_pattern": {"q_gate": 5}}, "Rank 5 is above the cap of every layer that the rank pattern gives it.* 2"),
         ({"rank": 99, "targets": ("q_gate",)}, "Rank 99 is above the cap of every target: their largest .* allows 2"),

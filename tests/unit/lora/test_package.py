@@ -49,10 +49,8 @@ def test_a_written_package_is_read_back_bit_by_bit(written):
     assert package.facts == about(report, settings=package.facts.settings)
     assert package.facts.settings == RunSettings.from_dict(FACT.settings.to_dict())
     assert package.facts.read_as == ReadAs(FACT.reading, FACT.kinds, FACT.features, FACT.settings.target)
-    assert (
-        package.facts.label_hash
-        == about(report, labels_sha256=package.facts.label_hash, classes=("class 1", "class 2")).label_hash
-    )
+    label_hash = package.facts.label_hash
+    assert label_hash == about(report, labels_sha256=label_hash, classes=("class 1", "class 2")).label_hash
 
 
 def test_an_untrained_adapter_is_as_large_as_a_trained_one(written, tmp_path):

@@ -183,11 +183,7 @@ def test_a_gradient_is_clipped_to_the_norm_unless_the_norm_is_0():
 
 @pytest.mark.parametrize(
     ("precision", "outcome"),
-    [
-        (FP32, "diverged"),
-        (Precision("cpu", None, scaler(1)), "overflow"),
-        (Precision("cpu", None, scaler(0.5)), "diverged"),
-    ],
+    [(FP32, "diverged"), *((Precision("cpu", None, scaler(s)), of) for s, of in ((1, "overflow"), (0.5, "diverged")))],
     ids=["fp32", "scaled up", "scaled down"],
 )
 def test_a_non_finite_gradient_moves_nothing_and_is_an_overflow_if_scaled_up(precision, outcome):

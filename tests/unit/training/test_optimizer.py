@@ -22,10 +22,8 @@ ADAM = {"betas": (0.8, 0.9), "eps": 1e-7}
 )
 def test_an_optimizer_equals_torchs_own_under_every_setting(name, torchs_own):
     ours, theirs = (torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
-    optimizers = (
-        make_optimizer([("w", ours)], optimizer=name, learning_rate=0.1, weight_decay=0.5, **ADAM),
-        torchs_own(theirs),
-    )
+    own = make_optimizer([("w", ours)], optimizer=name, learning_rate=0.1, weight_decay=0.5, **ADAM)
+    optimizers = own, torchs_own(theirs)
     for _ in range(3):
         for optimizer, weight in zip(optimizers, (ours, theirs), strict=True):
             optimizer.zero_grad()

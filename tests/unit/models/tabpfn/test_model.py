@@ -44,8 +44,7 @@ def as_released(tensors, heads):
                 old[f"{where}.{ATTENTION[part]}._w_out"] = tensor.T.unflatten(0, (heads, -1))
             elif layer == "q_projection":
                 three = [
-                    tensors[name.replace("q_projection", f"{one}_projection")].unflatten(0, (heads, -1))
-                    for one in "qkv"
+                    tensors[name.replace("q_projection", f"{x}_projection")].unflatten(0, (heads, -1)) for x in "qkv"
                 ]
                 old[f"{where}.{ATTENTION[part]}._w_qkv"] = torch.stack(three)
     return old
