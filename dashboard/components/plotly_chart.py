@@ -93,9 +93,8 @@ def join(figure: go.Figure, settled: Settled | None) -> go.Figure:
     if not figure.data:
         return go.Figure(layout=settled.layout)
     range_, settled_range = figure.layout.yaxis.range, settled.layout.yaxis.range
-    figure.layout.yaxis.range = (
-        (min(range_[0], settled_range[0]), max(range_[1], settled_range[1])) if range_ and settled_range else None
-    )
+    both = range_ and settled_range
+    figure.layout.yaxis.range = (min(range_[0], settled_range[0]), max(range_[1], settled_range[1])) if both else None
     figure.layout.updatemenus = figure.layout.updatemenus or settled.layout.updatemenus
     for menu in figure.layout.updatemenus:  # "Show all", pressed again
         menu.buttons[0].args2 = [{"yaxis.range": figure.layout.yaxis.range, "yaxis.autorange": False}]
@@ -144,8 +143,14 @@ def show_drawn(
 ) -> None:
     """Like ``show``, for a figure that ``feed`` may replace; the lines of ``settled`` are sent once."""
     data = {
-        **{"figure": drawn.figure, "stamp": drawn.stamp, "settled": settled.stamp if settled else ""},
-        **{"name": key, "label": label, "together": together, "config": CONFIG, "source": PLOTLY_PATH},
+        "figure": drawn.figure,
+        "stamp": drawn.stamp,
+        "name": key,
+        "config": CONFIG,
+        "source": PLOTLY_PATH,
+        "label": label,
+        "settled": settled.stamp if settled else "",
+        "together": together,
     }
     with st.container(gap=None):
         _component(data=data, key=key, height=drawn.height)

@@ -56,8 +56,10 @@ def hash_rows(parts: Mapping[SplitName, HeldOut], classes: tuple[str, ...]) -> s
     """Returns the SHA-256 of the numbers and targets of the held-out rows, which is equal for runs on the same rows."""
     digest = hashlib.sha256()
     for split, part in parts.items():
-        named = json.dumps([classes[k] for k in part.y_N] if classes else []).encode()
-        targets = named if classes else np.asarray(part.y_N, dtype=np.float64).tobytes()
+        if classes:
+            targets = json.dumps([classes[k] for k in part.y_N]).encode()
+        else:
+            targets = np.asarray(part.y_N, dtype=np.float64).tobytes()
         digest.update(split.encode() + np.asarray(part.rows_N, dtype=np.int64).tobytes() + targets)
     return digest.hexdigest()
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -123,8 +123,9 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False, unless_stopped: b
             if (started := _started.get(home.absolute())) is not None and started.poll() is None:
                 return  # it is loading
             with (home / "worker.log").open("ab") as log:
-                streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-                process = _started[home.absolute()] = subprocess.Popen(command, **streams, start_new_session=True)
+                process = _started[home.absolute()] = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
         # collects its exit status, or it stays behind as a zombie
         threading.Thread(target=process.wait, name="worker-exit", daemon=True).start()
 

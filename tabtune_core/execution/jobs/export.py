@@ -160,8 +160,8 @@ _WRITERS = {"merged": _merged, "pipeline": _pipeline, "lora": _lora}
 def _gather(work: Path, source: _Source, home: Path, file: Path) -> None:
     """Links everything that the snippet opens into one folder, under the names that it uses."""
     run, facts = source.opened.run, source.opened.package.facts
-    links = {TABLE: source_of(home, run.settings.dataset), file.name: file}
-    links |= {file_name("adapter", facts, run.id): source.path}
+    package = file_name("adapter", facts, run.id)
+    links = {TABLE: source_of(home, run.settings.dataset), package: source.path, file.name: file}
     if run.settings.checkpoint is not None:
         card = get_card(run.settings.model)
         weights, _ = find_checkpoint(card, run.settings.task, run.settings.checkpoint)
@@ -197,5 +197,12 @@ def _compared(source: _Source, code: Snippet, work: Path) -> tuple[float, int, i
 def _run(code: str, work: Path, visible: str | None) -> subprocess.CompletedProcess[str]:
     cards = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
     env = {**os.environ, **cards, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    how: dict[str, Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "check": False}
-    return subprocess.run([sys.executable, "-c", code], cwd=work, env=env, **how)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=work,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        env=env,
+    )

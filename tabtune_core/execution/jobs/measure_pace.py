@@ -55,8 +55,14 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
 
     plan = Plan.of(short, features=features, device=device)
     with MemoryMeter(device, lambda event: None) as meter:
-        environment = Environment(meter=meter, folder=folder, emit=events.append, stop_request=enough)
-        environment = dataclasses.replace(environment, shared=folder / PRIVATE, last_state=folder / LAST_STATE)
+        environment = Environment(
+            meter=meter,
+            folder=folder,
+            emit=events.append,
+            shared=folder / PRIVATE,
+            last_state=folder / LAST_STATE,
+            stop_request=enough,
+        )
         with own_chance(device, settings.seed):
             frame = load_frame(home, settings.dataset)
             limit = plan.card.family.class_limit

@@ -88,9 +88,16 @@ class RayExecutor:
             return None
         meant = next((node.id for node in holding if node.name == placement.node), "")
         _log.info("Run %s asks for %s.", run.id, demand)
-        more: dict[str, Any] = {"experiment": self.experiment, "demand": demand, "node": meant}
-        more["name_of"] = lambda node_id: self.machines.names.get(node_id, node_id[:8])
-        return Link(self.store, run, self.ray, actor, **more)
+        return Link(
+            self.store,
+            run,
+            self.ray,
+            actor,
+            experiment=self.experiment,
+            demand=demand,
+            node=meant,
+            name_of=lambda node_id: self.machines.names.get(node_id, node_id[:8]),
+        )
 
     def _actor(self, run: Run, demand: Demand, node_ids: Sequence[str]) -> Any:
         from ray.util.scheduling_strategies import In, NodeLabelSchedulingStrategy

@@ -174,8 +174,10 @@ class MemoryMeter:
         """Returns the peaks recorded by torch and the kernel, which include spikes between two samples."""
         if is_gpu(self._device):
             gpu, device = gpu_module(self._device), self._device
-            peaks = gpu.max_memory_allocated(device), gpu.max_memory_reserved(device)
-            return dict(zip(("torch_allocated", "torch_reserved"), peaks, strict=True))
+            return {
+                "torch_allocated": gpu.max_memory_allocated(device),
+                "torch_reserved": gpu.max_memory_reserved(device),
+            }
         status = Path("/proc/self/status").read_text() if self._kernel_keeps_peaks else ""
         match = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)  # the kernel's high-water mark: proc(5)
         return {"resident": int(match[1]) * 1024} if match else {}
